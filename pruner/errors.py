@@ -1,0 +1,131 @@
+"""The error hierarchy. Every error a user can meet carries one sentence and an exit code.
+
+Foreign exceptions (aiohttp, YAML, OS) are translated once, at the edge where they appear.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Literal
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the command line: a contract, listed in the README."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+    CREDENTIALS = 4
+    UNREACHABLE = 5
+    PARTIAL = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class PrunerError(Exception):
+    """Base of all errors that end a command with one sentence instead of a traceback."""
+
+    exit_code: ExitCode = ExitCode.SOME_FAILED
+
+
+class InputError(PrunerError):
+    """Something the user wrote is wrong; nothing was sent."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class PolicyError(InputError):
+    """All problems of all policy files, each as ``file:line:column: …``."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class RefusedError(PrunerError):
+    """A guard refused before the first DELETE."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class CredentialsError(PrunerError):
+    """No usable credentials, or the registry does not accept them."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class UnreachableError(PrunerError):
+    """The endpoint cannot be reached, or what answers there is not NCR."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class ListingError(PrunerError):
+    """A listing that is not complete and consistent. An incomplete listing never leads to a deletion."""
+
+
+Layer = Literal["gateway", "ncr", "unknown"]
+"""Which layer wrote an error body: the API gateway, NCR behind it, or something else (a proxy, nothing)."""
+
+
+class RequestError(PrunerError):
+    """One HTTP attempt that did not succeed."""
+
+
+class ResponseError(RequestError):
+    """The server answered with something other than success.
+
+    ``status`` is the HTTP status, ``code`` the code of the body (gateway ``errorCode`` or NCR
+    ``returnCode``) or None, ``retry_after`` the raw header value, ``clock_skew`` how many seconds the
+    local clock is ahead of the server's Date header (None without one).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        layer: Layer,
+        code: int | None = None,
+        message: str = "",
+        *,
+        trace_id: str | None = None,
+        retry_after: str | None = None,
+        clock_skew: float | None = None,
+    ) -> None:
+        super().__init__(status, layer, code, message)
+        self.status = status
+        self.layer = layer
+        self.code = code
+        self.message = message
+        self.trace_id = trace_id
+        self.retry_after = retry_after
+        self.clock_skew = clock_skew
+
+    def __str__(self) -> str:
+        who = {"gateway": "gateway code", "ncr": "NCR code", "unknown": "code"}[self.layer]
+        code = "" if self.code is None else f", {who} {self.code}"
+        trace = f" (trace id {self.trace_id})" if self.trace_id else ""
+        return f"HTTP {self.status}{code}: {self.message or 'no message'}{trace}"
+
+
+class ConnectError(RequestError):
+    """The request was never sent: no connection could be made (DNS, refused, TLS, connect timeout)."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class CertificateError(ConnectError):
+    """The server's TLS certificate cannot be trusted. Trying again does not help."""
+
+
+class LostReplyError(RequestError):
+    """The request may have reached the server, but no complete answer came back."""
+
+
+class RedirectError(RequestError):
+    """The server answered with a redirect, which a signed request never follows."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class MalformedReplyError(RequestError):
+    """A successful status with a body that is not what the API documents."""

@@ -1,0 +1,140 @@
+"""The named values that cross the walls. Frozen; unknown is None, never 0."""
+
+from enum import Enum, StrEnum
+
+import msgspec
+
+from pruner import names
+from pruner.errors import InputError
+
+
+class Target(msgspec.Struct, frozen=True, order=True, gc=False):
+    """What one DELETE names. Valid by construction (InvalidNameError otherwise)."""
+
+    registry: str
+    image: str
+    tag: str
+
+    def __post_init__(self) -> None:
+        names.check_registry(self.registry)
+        names.check_image(self.image)
+        names.check_tag(self.tag)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.image}:{self.tag}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Read ``registry/image:tag``. A digest or a missing tag raises InputError."""
+        if "@" in text:
+            raise InputError(
+                f"'{names.printable(text)}' names a digest; NCR deletes tags only: write registry/image:tag"
+            )
+        path, colon, tag = text.rpartition(":")
+        registry, slash, image = path.partition("/")
+        if not colon or not slash or "/" in tag:
+            raise InputError(f"'{names.printable(text)}' is not a reference: write registry/image:tag")
+        return cls(registry, image, tag)
+
+
+class Tag(msgspec.Struct, frozen=True, gc=False):
+    """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None."""
+
+    target: Target
+    digest: str | None = None
+    size: int | None = None
+    created: int | None = None
+    updated: int | None = None
+    last_pulled: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The tag's own name."""
+        return self.target.tag
+
+
+class Action(StrEnum):
+    """What a decision says of a tag."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+class ReasonKind(StrEnum):
+    """Why a tag goes or stays; the machine-readable half of a Reason."""
+
+    DELETE_RULE = "delete_rule"
+    EXPLICIT_TARGET = "explicit_target"
+    KEEP_RULE = "keep_rule"
+    HOLD = "hold"
+    UNMATCHED = "unmatched"
+    UNKNOWN_AGE = "unknown_age"
+    UNKNOWN_FACT = "unknown_fact"
+    SHARED_DIGEST = "shared_digest"
+    UNKNOWN_DIGEST = "unknown_digest"
+    KEEP_AT_LEAST = "keep_at_least"
+    COSIGN = "cosign"
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why: the kind, the policy and ``file:line`` that decided (None for built-in rules), a sentence."""
+
+    kind: ReasonKind
+    text: str
+    policy: str | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.source})" if self.source else self.text
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether a tag goes or stays, and why. The first reason is the one that decided."""
+
+    tag: Tag
+    action: Action
+    reasons: tuple[Reason, ...]
+
+
+class Status(StrEnum):
+    """How a target ended.
+
+    ``deleted`` is confirmed by the server; ``gone`` was not there any more; ``changed`` moved since the
+    plan and was left alone; ``unknown`` was sent and could neither be confirmed nor read again.
+    """
+
+    DELETED = "deleted"
+    GONE = "gone"
+    CHANGED = "changed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_ATTEMPTED = "not_attempted"
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one target ended. ``started`` in epoch milliseconds, ``elapsed`` in seconds."""
+
+    target: Target
+    status: Status
+    attempts: int = 0
+    http_status: int | None = None
+    error: str | None = None
+    cause: str | None = None
+    started: int | None = None
+    elapsed: float = 0.0
+    policy: str | None = None
+    size: int | None = None
+
+
+class StopKind(Enum):
+    """Why a run ended before all targets were done."""
+
+    CREDENTIALS = "credentials"
+    WRONG_ENDPOINT = "wrong endpoint"
+    UNREACHABLE = "unreachable"
+    QUOTA = "quota"
+    RETRY_BUDGET = "retry budget"
+    DISK = "disk"
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"

@@ -1,0 +1,66 @@
+"""The grammar of registry, image and tag names, and how a hostile name is shown.
+
+Names are checked once, where they enter; everything after trusts them. Image and tag names follow the
+Docker reference grammar; a registry name is one DNS label, since it is part of the registry's host name.
+"""
+
+import re
+from typing import Final
+
+from pruner.errors import InputError
+
+_REGISTRY: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_IMAGE_PART: Final = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE: Final = re.compile(rf"{_IMAGE_PART}(?:/{_IMAGE_PART})*")
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+IMAGE_MAX_LENGTH: Final = 255
+
+REGISTRY_RULE: Final = "lower-case letters, digits and '-', at most 63 characters"
+IMAGE_RULE: Final = (
+    "lower-case letters and digits in parts joined by '/', with '.', '_', '__' or '-' inside a part, "
+    "at most 255 characters"
+)
+TAG_RULE: Final = "letters, digits, '_', '.' and '-', not starting with '.' or '-', at most 128 characters"
+
+
+class InvalidNameError(InputError):
+    """A registry, image or tag name that the grammar does not allow."""
+
+
+def is_registry(text: str) -> bool:
+    """Whether ``text`` is a valid registry name."""
+    return _REGISTRY.fullmatch(text) is not None
+
+
+def is_image(text: str) -> bool:
+    """Whether ``text`` is a valid image (repository) name."""
+    return len(text) <= IMAGE_MAX_LENGTH and _IMAGE.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether ``text`` is a valid tag name."""
+    return _TAG.fullmatch(text) is not None
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """``text`` with control, bidirectional and other unprintable characters escaped, cut at ``limit``."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return shown if len(text) <= limit else f"{shown}… ({len(text)} characters)"
+
+
+def check_registry(text: str) -> None:
+    """Raise InvalidNameError unless ``text`` is a registry name."""
+    if not is_registry(text):
+        raise InvalidNameError(f"'{printable(text)}' is not a registry name: use {REGISTRY_RULE}")
+
+
+def check_image(text: str) -> None:
+    """Raise InvalidNameError unless ``text`` is an image name."""
+    if not is_image(text):
+        raise InvalidNameError(f"'{printable(text)}' is not an image name: use {IMAGE_RULE}")
+
+
+def check_tag(text: str) -> None:
+    """Raise InvalidNameError unless ``text`` is a tag name."""
+    if not is_tag(text):
+        raise InvalidNameError(f"'{printable(text)}' is not a tag name: use {TAG_RULE}")

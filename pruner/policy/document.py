@@ -1,0 +1,307 @@
+"""The policy document, format version 1: types, bounds and the source of its JSON Schema.
+
+Pydantic checks the shape of a whole document and reports every error at once; ``loader`` turns those
+errors into ``file:line:column`` sentences and ``compile`` turns the document into policies.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic import Tag as UnionTag
+
+from pruner import names
+from pruner.policy import patterns
+from pruner.policy.duration import DURATION_RULE, parse_duration
+from pruner.policy.semver import parse_range
+
+Region = Literal["KR", "SGN", "JPN", "gov-KR", "gov-KRS", "fin-KR"]
+
+_SIZE = re.compile(r"([0-9]{1,9})(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_SIZE_UNITS = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+def _need_text(rule: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is {_kind(value)}; write {rule}")
+    return value
+
+
+def _duration(value: Any) -> int:
+    return parse_duration(_need_text(DURATION_RULE, value))
+
+
+def _size(value: Any) -> int:
+    match = _SIZE.fullmatch(_need_text("a size with its unit, as in 500MB or 2GiB", value))
+    if match is None:
+        raise ValueError(f"'{value}' is not a size; write a whole number and one of {', '.join(_SIZE_UNITS)}")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _percent(value: Any) -> float:
+    match = re.fullmatch(r"([0-9]{1,3})%", _need_text("a percentage, as in 60%", value))
+    if match is None or not 1 <= int(match[1]) <= 100:
+        raise ValueError(f"'{value}' is not a percentage; write 1% to 100%")
+    return int(match[1]) / 100
+
+
+def _glob(value: str) -> str:
+    patterns.check_glob(value)
+    return value
+
+
+def _regex(value: str) -> str:
+    patterns.compile_regex(value)
+    return value
+
+
+def _group(value: str) -> str:
+    patterns.capture(value)
+    return value
+
+
+def _range(value: str) -> str:
+    parse_range(value)
+    return value
+
+
+def _name(check: Any) -> AfterValidator:
+    def validate(value: str) -> str:
+        try:
+            check(value)
+        except names.InvalidNameError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+def _image_and_tag(value: str) -> str:
+    image, colon, tag = value.rpartition(":")
+    if not colon:
+        raise ValueError(f"'{names.printable(value)}' has no tag; write image:tag")
+    try:
+        names.check_image(image)
+        names.check_tag(tag)
+    except names.InvalidNameError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _hold(value: str) -> str:
+    image, colon, tag = value.rpartition(":")
+    if not colon:
+        raise ValueError(f"'{names.printable(value)}' has no tag; write image:tag, where both may be globs")
+    for glob in (image, tag):
+        if glob.startswith("!"):
+            raise ValueError("a hold cannot exclude; remove the '!'")
+        patterns.check_glob(glob)
+    return value
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a map"}
+    return kinds.get(type(value), "empty" if value is None else f"a {type(value).__name__}")
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return f"'{names.printable(text, 60)}'"
+
+
+def _pattern_schema(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+Duration = Annotated[int, BeforeValidator(_duration), _pattern_schema(r"^[0-9]{1,8}[mhdw]$", "14d")]
+Size = Annotated[int, BeforeValidator(_size), _pattern_schema(f"^{_SIZE.pattern}$", "500MB")]
+Percent = Annotated[float, BeforeValidator(_percent), _pattern_schema("^[0-9]{1,3}%$", "60%")]
+Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
+Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
+Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
+RegistryName = Annotated[str, _name(names.check_registry)]
+ImageName = Annotated[str, _name(names.check_image)]
+TagName = Annotated[str, _name(names.check_tag)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class RegexDocument(_Model):
+    """A regular expression in RE2 syntax that must match the whole tag name."""
+
+    regex: Regex
+
+
+class SemverDocument(_Model):
+    """Tags that are semantic versions, as 1.2.3, v1.2.3 or v1.2.3-rc.1. Other tags are not selected."""
+
+    prerelease: bool | None = None
+    range: Annotated[str, AfterValidator(_range)] | None = None
+    newest: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    per: Literal["major", "minor"] | None = None
+
+    @model_validator(mode="after")
+    def _per_needs_newest(self) -> "SemverDocument":
+        if self.per is not None and self.newest is None:
+            raise ValueError("'per' needs 'newest': the newest N versions per major or minor")
+        return self
+
+
+def _globs_or_regex(value: Any) -> str:
+    return "regex" if isinstance(value, dict | RegexDocument) else "globs"
+
+
+TagPatterns = Annotated[
+    Annotated[list[Glob], Field(min_length=1), UnionTag("globs")]
+    | Annotated[RegexDocument, UnionTag("regex")],
+    Discriminator(_globs_or_regex),
+]
+
+
+class RuleDocument(_Model):
+    """Conditions that must all hold for a tag to be selected by the rule."""
+
+    tags: TagPatterns | None = Field(None, description="Globs of tag names, or {regex: …}.")
+    older_than: Duration | None = Field(None, description="Last updated longer ago than this.")
+    newer_than: Duration | None = Field(None, description="Last updated at most this long ago.")
+    pulled_within: Duration | None = Field(None, description="Last pulled at most this long ago.")
+    not_pulled_for: Duration | None = Field(
+        None, description="Last pulled longer ago than this. An unknown last pull is not 'never'."
+    )
+    newest: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="Rank among all tags of the image that the rule's other conditions select."
+    )
+    group_by: Group | None = Field(
+        None, description="With 'newest': rank within each value of the one group of this RE2 expression."
+    )
+    semver: SemverDocument | None = None
+    larger_than: Size | None = None
+    digest_shared_with: Annotated[list[Glob], Field(min_length=1)] | None = Field(
+        None, description="Globs: another tag of the image that matches has the same digest."
+    )
+    any: Annotated[list["RuleDocument"], Field(min_length=1)] | None = None
+    all: Annotated[list["RuleDocument"], Field(min_length=1)] | None = None
+    not_: "RuleDocument | None" = Field(None, alias="not")
+
+    @model_validator(mode="after")
+    def _conditions_fit(self) -> "RuleDocument":
+        if not self.model_fields_set or all(
+            getattr(self, name) is None for name in type(self).model_fields
+        ):
+            raise ValueError("a rule without a condition would select every tag; write a condition")
+        if self.group_by is not None and self.newest is None:
+            raise ValueError("'group_by' needs 'newest': the newest N of each group")
+        if self.newest is not None and self.semver is not None and self.semver.newest is not None:
+            raise ValueError("'newest' and 'semver: {newest: …}' rank differently; write one of them in a rule")
+        return self
+
+
+class LimitsDocument(_Model):
+    """Guards: when one is exceeded, the run refuses before the first DELETE."""
+
+    max_deletions: Annotated[int, Field(ge=0)] | None = Field(None, description="Most deletions of a run.")
+    max_deletions_per_image: Annotated[int, Field(ge=0)] | None = None
+    max_deletions_per_registry: Annotated[int, Field(ge=0)] | None = None
+    max_share: Percent | None = Field(None, description="Largest share of an image's tags that may go.")
+    keep_at_least: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Fewest tags that stay in each image. 0 must be written to empty an image."
+    )
+
+
+class ImageTagsDocument(_Model):
+    """Explicit targets of one image."""
+
+    image: ImageName
+    tags: Annotated[list[TagName], Field(min_length=1)]
+
+
+def _text_or_map(value: Any) -> str:
+    return "map" if isinstance(value, dict | ImageTagsDocument) else "text"
+
+
+TargetDocument = Annotated[
+    Annotated[str, AfterValidator(_image_and_tag), UnionTag("text")]
+    | Annotated[ImageTagsDocument, UnionTag("map")],
+    Discriminator(_text_or_map),
+]
+
+
+class PolicyDocument(_Model):
+    """One policy: either 'images' with 'delete' rules, or explicit 'targets'."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    registry: RegistryName
+    images: Annotated[list[Glob], Field(min_length=1)] | None = None
+    delete: Annotated[list[RuleDocument], Field(min_length=1)] | None = None
+    keep: Annotated[list[RuleDocument], Field(min_length=1)] | None = None
+    targets: Annotated[list[TargetDocument], Field(min_length=1)] | None = None
+    limits: LimitsDocument | None = None
+    hold: list[Annotated[str, AfterValidator(_hold)]] | None = None
+    shared_digest: Literal["keep", "delete"] | None = Field(
+        None, description="keep (default): a tag that shares its digest with a kept tag is kept."
+    )
+
+    @model_validator(mode="after")
+    def _rules_or_targets(self) -> "PolicyDocument":
+        if self.targets is not None:
+            for key in ("images", "delete", "keep"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"'targets' and '{key}' cannot stand in one policy; write two policies")
+        elif self.images is None or self.delete is None:
+            raise ValueError("a policy needs 'images' and 'delete', or 'targets'")
+        return self
+
+
+class RegistryDocument(_Model):
+    """Connection facts of a registry. Never secrets."""
+
+    region: Region | None = None
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
+    profile: Annotated[str, Field(min_length=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=512)] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "RegistryDocument":
+        if self.region is not None and self.endpoint is not None:
+            raise ValueError("'region' and 'endpoint' both say where the registry is; write one of them")
+        return self
+
+
+class Document(_Model):
+    """A policy file of pruner, format version 1."""
+
+    version: Literal[1]
+    registries: dict[RegistryName, RegistryDocument] | None = None
+    policies: Annotated[list[PolicyDocument], Field(min_length=1)]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a policy file, for editors."""
+    schema = Document.model_json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:ncr-pruner:policy:1",
+        **schema,
+    }

@@ -1,0 +1,137 @@
+"""Glob and RE2 patterns: linear time, whole-name match.
+
+A glob knows ``*`` (anything within one path component), ``**`` (anything, across ``/``), ``?`` (one
+character within a component) and ``[abc]`` / ``[a-z]`` / ``[!a]`` sets. In a list, ``!`` excludes and the
+last pattern that matches decides; a list of exclusions alone starts from everything.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import re2
+
+Matcher = Callable[[str], bool]
+
+MAX_PATTERN_LENGTH: Final = 500
+_RE2_MEMORY_BYTES: Final = 8 << 20
+
+
+def _set_end(glob: str, start: int) -> int:
+    """The index of the ``]`` closing the set that opens at ``start``; ValueError without one."""
+    first = start + 2 if glob[start + 1 : start + 2] in ("!", "^") else start + 1
+    end = glob.find("]", first + 1)
+    if end < 0:
+        raise ValueError(f"'{glob}': the set at '[' has no closing ']'")
+    return end
+
+
+def _translate_set(body: str) -> str:
+    negated = body[0] in "!^"
+    inner = body[1:] if negated else body
+    escaped = "".join(c if c.isalnum() or c == "-" else "\\" + c for c in inner)
+    return f"[^/{escaped}]" if negated else f"[{escaped}]"
+
+
+def glob_to_regex(glob: str) -> str:
+    """The RE2 expression of one glob (without ``!``). ValueError on a set that does not close."""
+    parts: list[str] = []
+    i = 0
+    while i < len(glob):
+        if glob.startswith("**", i):
+            # '**/' also stands for no component at all, so that '**/web' matches 'web'.
+            whole = glob.startswith("**/", i) and (i == 0 or glob[i - 1] == "/")
+            parts.append("(?:.*/)?" if whole else ".*")
+            i += 3 if whole else 2
+            continue
+        char = glob[i]
+        if char == "[":
+            end = _set_end(glob, i)
+            parts.append(_translate_set(glob[i + 1 : end]))
+            i = end
+        else:
+            parts.append({"*": "[^/]*", "?": "[^/]"}.get(char) or re2.escape(char))
+        i += 1
+    return "".join(parts)
+
+
+def compile_regex(pattern: str) -> Matcher:
+    """A whole-string matcher of an RE2 expression. ValueError says what RE2 does not like."""
+    compiled = _compile(pattern)
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def capture(pattern: str) -> Callable[[str], str | None]:
+    """The first group of a whole-string match, or None without one. Needs exactly one group."""
+    compiled = _compile(pattern)
+    if compiled.groups != 1:
+        raise ValueError(f"'{pattern}' must have exactly one group in parentheses, not {compiled.groups}")
+
+    def group(name: str) -> str | None:
+        match = compiled.fullmatch(name)
+        value = match and match.group(1)
+        return value if isinstance(value, str) else None
+
+    return group
+
+
+def _compile(pattern: str) -> "re2._Regexp":
+    if not pattern:
+        raise ValueError("an empty pattern matches nothing; remove it")
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters")
+    options = re2.Options()
+    options.max_mem = _RE2_MEMORY_BYTES
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        detail = error.args[0]
+        text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+        raise ValueError(f"'{pattern}' is not a regular expression that RE2 knows: {text}") from None
+
+
+def check_glob(glob: str) -> None:
+    """ValueError unless ``glob`` (with or without a leading ``!``) can be used as a pattern."""
+    body = glob.removeprefix("!")
+    if not body.strip():
+        raise ValueError("an empty pattern matches nothing; remove it")
+    if body.startswith("!"):
+        raise ValueError(f"'{glob}' starts with two '!'; one '!' excludes")
+    if len(body) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters")
+    _compile(glob_to_regex(body))
+
+
+def compile_globs(globs: Sequence[str]) -> Matcher:
+    """A matcher of a list of globs, the last match deciding. ValueError on a pattern that is not one."""
+    for glob in globs:
+        check_glob(glob)
+    if not any(glob.startswith("!") for glob in globs):
+        return _any_of(globs)
+    rules = [(not glob.startswith("!"), _any_of([glob.removeprefix("!")])) for glob in globs]
+    default = not any(include for include, _ in rules)
+
+    def matches(name: str) -> bool:
+        for include, matcher in reversed(rules):
+            if matcher(name):
+                return include
+        return default
+
+    return matches
+
+
+def _any_of(globs: Sequence[str]) -> Matcher:
+    literal = frozenset(glob for glob in globs if not set(glob) & set("*?["))
+    wild = [glob_to_regex(glob) for glob in globs if glob not in literal]
+    if not wild:
+        return literal.__contains__
+    compiled = _compile_union(wild)
+    return lambda name: name in literal or compiled(name)
+
+
+def _compile_union(expressions: Sequence[str]) -> Matcher:
+    options = re2.Options()
+    options.max_mem = _RE2_MEMORY_BYTES * 8
+    options.log_errors = False
+    compiled = re2.compile("|".join(f"(?:{expression})" for expression in expressions), options)
+    return lambda name: compiled.fullmatch(name) is not None

@@ -1,0 +1,212 @@
+"""YAML text -> plain data with the position of every key and value. Bounded, and never surprising.
+
+Reads the parser's event stream, so nesting is limited before it costs memory, and aliases, tags, merge
+keys and duplicate keys are refused where they stand.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from yaml.nodes import ScalarNode
+from yaml.resolver import Resolver
+
+MAX_BYTES: Final = 5 * 1024 * 1024
+MAX_DEPTH: Final = 40
+
+Path = tuple[str | int, ...]
+_CORE_TAG: Final = "tag:yaml.org,2002:"
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file; line and column start at 1."""
+
+    line: int
+    column: int
+
+
+class YamlError(Exception):
+    """The text is not acceptable YAML; ``position`` says where."""
+
+    def __init__(self, position: Position, problem: str) -> None:
+        super().__init__(problem)
+        self.position = position
+        self.problem = problem
+
+
+@dataclass(slots=True)
+class YamlDocument:
+    """The data of one document and where each part stands."""
+
+    data: Any = None
+    values: dict[Path, Position] = field(default_factory=dict)
+    keys: dict[Path, Position] = field(default_factory=dict)
+
+    def position(self, path: Path) -> Position:
+        """Where the value at ``path`` stands, or the nearest thing around it."""
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path, Position(1, 1))
+
+
+@dataclass(slots=True)
+class _Frame:
+    path: Path
+    container: dict[str, Any] | list[Any]
+    key: str | None = None
+
+
+def read_yaml(content: bytes) -> YamlDocument:
+    """Parse ``content``; raises YamlError at the first thing that is not plain, bounded YAML."""
+    if len(content) > MAX_BYTES:
+        raise YamlError(Position(1, 1), f"the file is larger than {MAX_BYTES // 2**20} MiB; split it")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise YamlError(Position(1, 1), "the file is not UTF-8 text; save it as UTF-8") from None
+    if "\0" in text:
+        raise YamlError(Position(1, 1), "the file contains NUL bytes; it is not a policy file")
+    return _Builder().build(text)
+
+
+def _at(event: Event) -> Position:
+    mark = event.start_mark
+    return Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+
+
+def _events(text: str) -> Iterator[Event]:
+    try:
+        yield from yaml.parse(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+        raise YamlError(where, f"not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise YamlError(Position(1, 1), f"not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.document = YamlDocument()
+        self.stack: list[_Frame] = []
+        self.documents = 0
+        self.resolver = Resolver()
+
+    def build(self, text: str) -> YamlDocument:
+        for event in _events(text):
+            self._take(event)
+        if self.documents == 0:
+            raise YamlError(Position(1, 1), "the file is empty; a policy file starts with 'version: 1'")
+        return self.document
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                raise YamlError(_at(event), "a second document ('---') in one file; use two files")
+        elif isinstance(event, AliasEvent):
+            raise YamlError(_at(event), "aliases ('*name') are not allowed in a policy; write the value out")
+        elif isinstance(event, ScalarEvent):
+            self._scalar(event)
+        elif isinstance(event, CollectionStartEvent):
+            self._open(event)
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            frame = self.stack.pop()
+            if isinstance(frame.container, dict) and frame.key is not None:
+                raise YamlError(_at(event), f"the key '{frame.key}' has no value")
+
+    def _open(self, event: Event) -> None:
+        if len(self.stack) >= MAX_DEPTH:
+            raise YamlError(_at(event), f"nested more than {MAX_DEPTH} levels deep")
+        assert isinstance(event, MappingStartEvent | SequenceStartEvent)
+        _refuse_marks(event, "mapping" if isinstance(event, MappingStartEvent) else "list")
+        container: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
+        if self._expects_key():
+            raise YamlError(_at(event), "a key must be plain text")
+        path = self._place(container, _at(event))
+        self.stack.append(_Frame(path, container))
+
+    def _expects_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1].container, dict) and self.stack[-1].key is None
+
+    def _scalar(self, event: ScalarEvent) -> None:
+        _refuse_marks(event, "value")
+        if self._expects_key():
+            self._key(event)
+        else:
+            self._place(self._resolve(event), _at(event))
+
+    def _key(self, event: ScalarEvent) -> None:
+        frame = self.stack[-1]
+        assert isinstance(frame.container, dict)
+        key = event.value
+        if key == "<<" and event.implicit[0]:
+            raise YamlError(_at(event), "merge keys ('<<') are not allowed in a policy; write the keys out")
+        if key in frame.container:
+            first = self.document.keys[(*frame.path, key)]
+            raise YamlError(_at(event), f"duplicate key '{key}'; it stands first on line {first.line}")
+        frame.key = key
+        self.document.keys[(*frame.path, key)] = _at(event)
+
+    def _place(self, value: Any, position: Position) -> Path:
+        path: Path = ()
+        if self.stack:
+            frame = self.stack[-1]
+            if isinstance(frame.container, dict):
+                assert frame.key is not None
+                path = (*frame.path, frame.key)
+                frame.container[frame.key] = value
+                frame.key = None
+            else:
+                path = (*frame.path, len(frame.container))
+                frame.container.append(value)
+        else:
+            self.document.data = value
+        self.document.values[path] = position
+        return path
+
+    def _resolve(self, event: ScalarEvent) -> Any:
+        if not event.implicit[0]:
+            return event.value
+        tag = str(self.resolver.resolve(ScalarNode, event.value, (True, False)))  # type: ignore[no-untyped-call]
+        return _plain_value(tag.removeprefix(_CORE_TAG), event)
+
+
+def _refuse_marks(event: Any, what: str) -> None:
+    if event.tag is not None and event.tag != "!":
+        raise YamlError(_at(event), f"the YAML tag '{event.tag[:60]}' is not allowed; write a plain {what}")
+    if event.anchor is not None:
+        raise YamlError(_at(event), f"the anchor '&{event.anchor[:60]}' is not allowed; remove it")
+
+
+def _plain_value(kind: str, event: ScalarEvent) -> Any:
+    text: str = event.value
+    if kind == "null":
+        return None
+    if kind == "bool":
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise YamlError(_at(event), f"'{text}' would be read as true or false by YAML; write it in quotes")
+    if kind == "int" and text.removeprefix("-").isdecimal() and (text == "0" or not text.startswith("0")):
+        return int(text) if len(text) < 20 else text
+    if kind in ("int", "float"):
+        try:
+            return float(text)
+        except ValueError:
+            problem = f"'{text}' would be read as a number by YAML; write it in quotes"
+            raise YamlError(_at(event), problem) from None
+    return text
