@@ -119,7 +119,8 @@ def _hold(value: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a map"}
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+    kinds |= {list: "a list", dict: "a map"}
     return kinds.get(type(value), "empty" if value is None else f"a {type(value).__name__}")
 
 
@@ -206,14 +207,12 @@ class RuleDocument(_Model):
 
     @model_validator(mode="after")
     def _conditions_fit(self) -> "RuleDocument":
-        if not self.model_fields_set or all(
-            getattr(self, name) is None for name in type(self).model_fields
-        ):
+        if not self.model_fields_set or all(getattr(self, name) is None for name in type(self).model_fields):
             raise ValueError("a rule without a condition would select every tag; write a condition")
         if self.group_by is not None and self.newest is None:
             raise ValueError("'group_by' needs 'newest': the newest N of each group")
         if self.newest is not None and self.semver is not None and self.semver.newest is not None:
-            raise ValueError("'newest' and 'semver: {newest: …}' rank differently; write one of them in a rule")
+            raise ValueError("'newest' and 'newest' of 'semver' rank differently; write one of them")
         return self
 
 

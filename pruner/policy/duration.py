@@ -31,3 +31,11 @@ def format_age(milliseconds: int) -> str:
         if count >= (2 if unit == "day" else 1):
             return f"{count} {unit}{'' if count == 1 else 's'}"
     return "under a minute"
+
+
+def format_duration(milliseconds: int) -> str:
+    """A duration as a policy writes it, in the largest unit that is exact; weeks are shown as days."""
+    for unit in "dhm":
+        if milliseconds % _UNITS[unit] == 0:
+            return f"{milliseconds // _UNITS[unit]}{unit}"
+    return f"{milliseconds}ms"

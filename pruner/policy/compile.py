@@ -1,0 +1,188 @@
+"""A checked policy document -> compiled policies."""
+
+from collections.abc import Callable, Sequence
+
+from pruner.model import Target
+from pruner.policy import conditions as cond
+from pruner.policy import patterns
+from pruner.policy.document import (
+    Document,
+    ImageTagsDocument,
+    LimitsDocument,
+    PolicyDocument,
+    RegexDocument,
+    RegistryDocument,
+    RuleDocument,
+    SemverDocument,
+)
+from pruner.policy.duration import format_duration
+from pruner.policy.policy import ExplicitTarget, Hold, Limits, Policy, RegistrySettings, Rule
+from pruner.policy.semver import parse_range
+
+Path = tuple[str | int, ...]
+Locate = Callable[[Path], str]
+"""The ``file:line`` of a path in the document."""
+
+
+def compile_policies(document: Document, locate: Locate) -> list[Policy]:
+    """The policies of one document, in its order."""
+    return [_policy(policy, ("policies", index), locate) for index, policy in enumerate(document.policies)]
+
+
+def compile_registries(document: Document, locate: Locate) -> dict[str, RegistrySettings]:
+    """The registries' settings of one document."""
+    registries = document.registries or {}
+    return {name: _settings(item, locate(("registries", name))) for name, item in registries.items()}
+
+
+def _settings(item: RegistryDocument, source: str) -> RegistrySettings:
+    return RegistrySettings(
+        source, item.region, item.endpoint, item.profile, item.concurrency, item.requests_per_second
+    )
+
+
+def _policy(item: PolicyDocument, path: Path, locate: Locate) -> Policy:
+    images = tuple(item.images or ())
+    return Policy(
+        name=item.name,
+        registry=item.registry,
+        source=locate(path),
+        images=images,
+        selects=patterns.compile_globs(images) if item.images is not None else None,
+        delete=_rules(item.delete, item.name, (*path, "delete"), locate),
+        keep=_rules(item.keep, item.name, (*path, "keep"), locate),
+        targets=_targets(item, (*path, "targets"), locate),
+        holds=_holds(item, (*path, "hold"), locate),
+        limits=_limits(item.limits),
+        delete_shared=item.shared_digest == "delete",
+    )
+
+
+def _limits(item: LimitsDocument | None) -> Limits:
+    if item is None:
+        return Limits()
+    return Limits(
+        item.max_deletions,
+        item.max_deletions_per_image,
+        item.max_deletions_per_registry,
+        item.max_share,
+        item.keep_at_least,
+    )
+
+
+def _targets(item: PolicyDocument, path: Path, locate: Locate) -> tuple[ExplicitTarget, ...]:
+    found = []
+    for index, entry in enumerate(item.targets or ()):
+        source = locate((*path, index))
+        if isinstance(entry, ImageTagsDocument):
+            pairs = [(entry.image, tag) for tag in entry.tags]
+        else:
+            image, _, tag = entry.rpartition(":")
+            pairs = [(image, tag)]
+        found += [
+            ExplicitTarget(Target(item.registry, image, tag), item.name, source) for image, tag in pairs
+        ]
+    return tuple(found)
+
+
+def _holds(item: PolicyDocument, path: Path, locate: Locate) -> tuple[Hold, ...]:
+    found = []
+    for index, text in enumerate(item.hold or ()):
+        image, _, tag = text.rpartition(":")
+        matchers = patterns.compile_globs([image]), patterns.compile_globs([tag])
+        found.append(Hold(item.name, locate((*path, index)), *matchers, f"hold {text}"))
+    return tuple(found)
+
+
+def _rules(items: Sequence[RuleDocument] | None, policy: str, path: Path, locate: Locate) -> tuple[Rule, ...]:
+    rules = []
+    for index, item in enumerate(items or ()):
+        compiled = _conditions(item)
+        label = ", ".join(condition.label for condition in compiled)
+        rules.append(Rule(policy, locate((*path, index)), label, compiled))
+    return tuple(rules)
+
+
+def _conditions(item: RuleDocument) -> cond.Conditions:
+    """Cheap conditions first; ranks last, since they rank what the others select."""
+    found: list[cond.Condition] = []
+    if item.tags is not None:
+        found.append(_tags(item.tags))
+    found += _ages(item)
+    if item.larger_than is not None:
+        found.append(cond.LargerThan(f"larger_than {item.larger_than}B", item.larger_than))
+    if item.semver is not None:
+        found += _semver(item.semver)
+    if item.digest_shared_with is not None:
+        globs = item.digest_shared_with
+        label = f"digest_shared_with {_listed(globs)}"
+        found.append(cond.DigestSharedWith(label, patterns.compile_globs(globs)))
+    found += _composites(item)
+    if item.semver is not None and item.semver.newest is not None:
+        found.append(_newest_version(item.semver, item.semver.newest))
+    if item.newest is not None:
+        found.append(_newest(item, item.newest))
+    return tuple(found)
+
+
+def _tags(item: list[str] | RegexDocument) -> cond.Condition:
+    if isinstance(item, RegexDocument):
+        return cond.NameMatches(patterns.compile_regex(item.regex), f"tags /{item.regex}/")
+    return cond.NameMatches(patterns.compile_globs(item), f"tags {_listed(item)}")
+
+
+def _ages(item: RuleDocument) -> list[cond.Condition]:
+    written = (
+        ("older_than", item.older_than, True, False),
+        ("newer_than", item.newer_than, False, False),
+        ("pulled_within", item.pulled_within, False, True),
+        ("not_pulled_for", item.not_pulled_for, True, True),
+    )
+    return [
+        cond.Age(f"{name} {format_duration(limit)}", limit, older, pulled)
+        for name, limit, older, pulled in written
+        if limit is not None
+    ]
+
+
+def _semver(item: SemverDocument) -> list[cond.Condition]:
+    parts = [] if item.range is None else [item.range]
+    if item.prerelease is not None:
+        parts.append("prereleases" if item.prerelease else "releases")
+    in_range = None if item.range is None else parse_range(item.range)
+    return [cond.Semver(f"semver {' '.join(parts) or 'versions'}", in_range, item.prerelease)]
+
+
+def _newest_version(item: SemverDocument, count: int) -> cond.Condition:
+    group = cond.one_group if item.per is None else cond.per_version(1 if item.per == "major" else 2)
+    per = "" if item.per is None else f" per {item.per}"
+    return cond.Newest(f"newest {count} versions{per}", count, group, cond.by_version)
+
+
+def _newest(item: RuleDocument, count: int) -> cond.Condition:
+    if item.group_by is None:
+        return cond.Newest(f"newest {count}", count, cond.one_group, cond.by_update)
+    group = cond.captured(patterns.capture(item.group_by))
+    return cond.Newest(f"newest {count} by /{item.group_by}/", count, group, cond.by_update)
+
+
+def _composites(item: RuleDocument) -> list[cond.Condition]:
+    found: list[cond.Condition] = []
+    if item.any is not None:
+        alternatives = tuple(_conditions(part) for part in item.any)
+        found.append(cond.AnyOf(f"any ({_joined(alternatives, ' | ')})", alternatives))
+    if item.all is not None:
+        parts = tuple(_conditions(part) for part in item.all)
+        found.append(cond.AllOf(f"all ({_joined(parts, ' & ')})", parts))
+    if item.not_ is not None:
+        inner = _conditions(item.not_)
+        found.append(cond.Not(f"not ({_joined((inner,), '')})", inner))
+    return found
+
+
+def _joined(parts: Sequence[cond.Conditions], separator: str) -> str:
+    return separator.join(", ".join(condition.label for condition in part) for part in parts)
+
+
+def _listed(globs: Sequence[str]) -> str:
+    return " ".join(globs) if len(globs) <= 4 else f"{' '.join(globs[:3])} … ({len(globs)} patterns)"

@@ -1,0 +1,288 @@
+"""Deciding: (tags of an image, policies, clock) -> a decision for every tag. Pure and deterministic.
+
+The order of precedence, strongest first: a hold, a keep rule, facts that are not known, a digest shared
+with a kept tag, the fewest tags that stay, a delete rule or explicit target. What nothing selects stays.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pruner.model import Action, Decision, Reason, ReasonKind, Tag
+from pruner.policy.conditions import NO, YES, ImageTable, Verdicts, judge
+from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
+
+DEFAULT_KEEP_AT_LEAST: Final = 1
+
+_ATTACHMENT: Final = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
+_UNMATCHED: Final = Reason(ReasonKind.UNMATCHED, "no delete rule selects it")
+_UNKNOWN_AGE: Final = Reason(ReasonKind.UNKNOWN_AGE, "when it was last updated is not known")
+_UNKNOWN_DIGEST: Final = Reason(
+    ReasonKind.UNKNOWN_DIGEST, "its digest is not known, so it may be the same image as a kept tag"
+)
+_UNKNOWN_SIBLING: Final = Reason(
+    ReasonKind.UNKNOWN_DIGEST, "a kept tag of this image has no known digest and may be the same image"
+)
+_NO_SUBJECT: Final = Reason(ReasonKind.COSIGN, "attached to an image that no tag here names")
+
+
+Selected = tuple[ExplicitTarget, bool]
+"""An explicit target, and whether its policy lets shared digests go."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePolicies:
+    """Everything that applies to one image: what the policies of its registry say of it."""
+
+    delete: tuple[tuple[Rule, bool], ...] = ()
+    """Delete rules, each with whether its policy lets shared digests go."""
+    keep: tuple[Rule, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    targets: Mapping[str, Selected] = field(default_factory=dict)
+    """Explicit targets by tag name."""
+    keep_at_least: int = 0
+    matching: tuple[Policy, ...] = ()
+
+
+class RegistryPolicies:
+    """The policies of one registry, indexed by what they say of an image.
+
+    ``keep_at_least`` from the command line can only make the floor of rules higher.
+    """
+
+    def __init__(self, policies: Sequence[Policy], keep_at_least: int | None = None) -> None:
+        self._by_rules = [policy for policy in policies if policy.selects is not None]
+        self._holds = [hold for policy in policies for hold in policy.holds]
+        self._keep_at_least = keep_at_least
+        self._targets: dict[str, dict[str, Selected]] = {}
+        for policy in policies:
+            for item in policy.targets:
+                of_image = self._targets.setdefault(item.target.image, {})
+                of_image.setdefault(item.target.tag, (item, policy.delete_shared))
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether any policy decides by rules, so that all images must be listed."""
+        return bool(self._by_rules)
+
+    @property
+    def explicit_images(self) -> list[str]:
+        """The images that explicit targets name, sorted."""
+        return sorted(self._targets)
+
+    def explicit(self, image: str) -> Mapping[str, Selected]:
+        """The explicit targets of ``image`` by tag name."""
+        return self._targets.get(image, {})
+
+    def selects(self, image: str) -> bool:
+        """Whether any policy says anything of ``image``."""
+        return image in self._targets or any(
+            policy.selects is not None and policy.selects(image) for policy in self._by_rules
+        )
+
+    def of(self, image: str) -> ImagePolicies:
+        """What the policies say of ``image``."""
+        matching = tuple(p for p in self._by_rules if p.selects is not None and p.selects(image))
+        floors = [
+            DEFAULT_KEEP_AT_LEAST if policy.limits.keep_at_least is None else policy.limits.keep_at_least
+            for policy in matching
+        ]
+        if matching and self._keep_at_least is not None:
+            floors.append(self._keep_at_least)
+        return ImagePolicies(
+            tuple((rule, policy.delete_shared) for policy in matching for rule in policy.delete),
+            tuple(rule for policy in matching for rule in policy.keep),
+            tuple(hold for hold in self._holds if hold.image(image)),
+            self.explicit(image),
+            max(floors, default=0),
+            matching,
+        )
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A tag that something selects for deletion."""
+
+    reason: Reason
+    explicit: bool
+    delete_shared: bool
+
+
+def decide(tags: Sequence[Tag], policies: ImagePolicies, now: int) -> list[Decision]:
+    """A decision for each tag of one image, sorted by tag name; ``now`` in epoch milliseconds.
+
+    The same tags in any order, policies and clock give the same decisions.
+    """
+    table = ImageTable(sorted(tags, key=lambda tag: tag.target.tag), now)
+    return _Decider(table, policies).decide()
+
+
+class _Decider:
+    def __init__(self, table: ImageTable, policies: ImagePolicies) -> None:
+        self.table = table
+        self.policies = policies
+        self.reasons: list[Reason] = [_UNMATCHED] * len(table)
+        self.candidates: dict[int, _Candidate] = {}
+        self.attachments = self._attachments()
+
+    def decide(self) -> list[Decision]:
+        self._select()
+        self._protect_held()
+        if self.candidates:
+            self._protect_by_keep_rules()
+            self._protect_shared()
+            if self._protect_the_last():
+                self._protect_shared()
+            self._protect_attached()
+        return [
+            Decision(tag, Action.DELETE, (self.candidates[index].reason,))
+            if index in self.candidates
+            else Decision(tag, Action.KEEP, (self.reasons[index],))
+            for index, tag in enumerate(self.table.tags)
+        ]
+
+    def _attachments(self) -> dict[int, str]:
+        """Signatures, attestations and bills of materials: their index and the digest they belong to."""
+        found = {}
+        for index, name in enumerate(self.table.names):
+            if name.startswith("sha256-"):
+                match = _ATTACHMENT.fullmatch(name)
+                if match is not None:
+                    found[index] = f"sha256:{match[1]}"
+        return found
+
+    def _keep(self, index: int, reason: Reason) -> None:
+        del self.candidates[index]
+        self.reasons[index] = reason
+
+    def _verdicts(self, rule: Rule) -> Verdicts:
+        verdicts = judge(rule.conditions, self.table)
+        for index in self.attachments:
+            verdicts[index] = NO
+        return verdicts
+
+    def _select(self) -> None:
+        for rule, delete_shared in self.policies.delete:
+            verdicts = self._verdicts(rule)
+            reason = Reason(ReasonKind.DELETE_RULE, rule.label, rule.policy, rule.source)
+            for index, verdict in enumerate(verdicts):
+                if verdict and index not in self.candidates:
+                    self._select_by(rule, reason, index, verdict, delete_shared)
+        for index, name in enumerate(self.table.names if self.policies.targets else ()):
+            if name in self.policies.targets:
+                item, delete_shared = self.policies.targets[name]
+                reason = Reason(ReasonKind.EXPLICIT_TARGET, "explicit target", item.policy, item.source)
+                self.candidates[index] = _Candidate(reason, True, delete_shared)
+
+    def _select_by(self, rule: Rule, reason: Reason, index: int, verdict: int, delete_shared: bool) -> None:
+        if self.table.updated[index] is None:
+            self.reasons[index] = _UNKNOWN_AGE
+        elif verdict == YES:
+            self.candidates[index] = _Candidate(reason, False, delete_shared)
+        elif self.reasons[index] is _UNMATCHED:
+            text = f"a fact that '{rule.label}' needs is not known"
+            self.reasons[index] = Reason(ReasonKind.UNKNOWN_FACT, text, rule.policy, rule.source)
+
+    def _protect_by_keep_rules(self) -> None:
+        for rule in self.policies.keep:
+            verdicts = self._verdicts(rule)
+            yes = Reason(ReasonKind.KEEP_RULE, rule.label, rule.policy, rule.source)
+            text = f"{rule.label}, as far as is known"
+            perhaps = Reason(ReasonKind.KEEP_RULE, text, rule.policy, rule.source)
+            for index, verdict in enumerate(verdicts):
+                if verdict and index in self.candidates:
+                    self._keep(index, yes if verdict == YES else perhaps)
+
+    def _protect_held(self) -> None:
+        for hold in self.policies.holds:
+            reason = Reason(ReasonKind.HOLD, hold.label, hold.policy, hold.source)
+            for index, name in enumerate(self.table.names):
+                if hold.tag(name):
+                    if index in self.candidates:
+                        del self.candidates[index]
+                    self.reasons[index] = reason
+
+    def _protect_shared(self) -> None:
+        """The server may remove every name of a digest together with one of them."""
+        tags = self.table.tags
+        kept = [index for index in range(len(tags)) if index not in self.candidates]
+        kept_names: dict[str, str] = {}
+        for index in kept:
+            kept_names.setdefault(tags[index].digest or "", tags[index].target.tag)
+        doubtful = any(tags[index].digest is None for index in kept)
+        for index, candidate in list(self.candidates.items()):
+            digest = tags[index].digest
+            if candidate.delete_shared or not kept:
+                continue
+            if digest is None:
+                self._keep(index, _UNKNOWN_DIGEST)
+            elif digest in kept_names:
+                text = f"has the same digest as '{kept_names[digest]}', which is kept"
+                self._keep(index, Reason(ReasonKind.SHARED_DIGEST, text))
+            elif doubtful:
+                self._keep(index, _UNKNOWN_SIBLING)
+
+    def _protect_the_last(self) -> bool:
+        """The newest of what rules would delete stay, until enough tags do. Whether any had to."""
+        if all(candidate.explicit for candidate in self.candidates.values()):
+            return False
+        counted = len(self.table) - len(self.attachments)
+        going = sum(1 for index in self.candidates if index not in self.attachments)
+        missing = min(self.policies.keep_at_least, counted) - (counted - going)
+        if missing <= 0:
+            return False
+        # Newest first, then by name, so that equal times cannot make the result depend on anything else.
+        by_rule = [index for index, candidate in self.candidates.items() if not candidate.explicit]
+        ranked = sorted(by_rule, key=lambda i: (-(self.table.updated[i] or 0), self.table.names[i]))
+        text = f"one of the {self.policies.keep_at_least} newest tags that stay at least (keep_at_least)"
+        reason = Reason(ReasonKind.KEEP_AT_LEAST, text)
+        for index in ranked:
+            if missing <= 0:
+                break
+            if index in self.candidates:
+                missing -= self._restore(index, reason)
+        return True
+
+    def _restore(self, index: int, reason: Reason) -> int:
+        """Keep a candidate and those of its digest; how many tags more stay."""
+        self._keep(index, reason)
+        restored = 1
+        digest = self.table.tags[index].digest
+        for sibling in self.table.by_digest.get(digest or "", ()):
+            candidate = self.candidates.get(sibling)
+            if candidate is not None and not candidate.delete_shared:
+                text = f"has the same digest as '{self.table.names[index]}', which is kept"
+                self._keep(sibling, Reason(ReasonKind.SHARED_DIGEST, text))
+                restored += 1
+        return restored
+
+    def _protect_attached(self) -> None:
+        """Signatures go when the image they belong to goes by a rule, and stay otherwise."""
+        doubtful = any(
+            tag.digest is None and index not in self.candidates and index not in self.attachments
+            for index, tag in enumerate(self.table.tags)
+        )
+        for index, subject in self.attachments.items():
+            if index in self.candidates:
+                continue
+            owners = self.table.by_digest.get(subject, [])
+            staying = next((i for i in owners if i not in self.candidates), None)
+            rule = next((i for i in owners if i in self.candidates and not self.candidates[i].explicit), None)
+            if not owners:
+                self.reasons[index] = _NO_SUBJECT
+            elif staying is not None:
+                text = f"attached to '{self.table.names[staying]}', which is kept"
+                self.reasons[index] = Reason(ReasonKind.COSIGN, text)
+            elif rule is not None and not doubtful and not self._is_held(index):
+                self._attach(index, rule)
+
+    def _is_held(self, index: int) -> bool:
+        return any(hold.tag(self.table.names[index]) for hold in self.policies.holds)
+
+    def _attach(self, index: int, owner: int) -> None:
+        cause = self.candidates[owner]
+        text = f"attached to '{self.table.names[owner]}', which goes"
+        reason = Reason(ReasonKind.COSIGN, text, cause.reason.policy, cause.reason.source)
+        if self.table.updated[index] is not None:
+            self.candidates[index] = _Candidate(reason, False, cause.delete_shared)
