@@ -89,11 +89,15 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether a tag goes or stays, and why. The first reason is the one that decided."""
+    """Whether a tag goes or stays, and why. The first reason is the one that decided.
+
+    ``delete_shared`` says that the policy lets the tag go even if a kept tag has the same digest.
+    """
 
     tag: Tag
     action: Action
     reasons: tuple[Reason, ...]
+    delete_shared: bool = False
 
 
 class Status(StrEnum):

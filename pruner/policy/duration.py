@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from pruner.names import printable
+
 _UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PATTERN: Final = re.compile(r"([0-9]{1,8})([mhdw])")
 MAX_MILLISECONDS: Final = 36_525 * 86_400_000
@@ -15,7 +17,7 @@ def parse_duration(text: str) -> int:
     """Milliseconds of ``text``. ValueError says what is wrong and what is allowed."""
     match = _PATTERN.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{text[:40]}' is not a duration; write {DURATION_RULE}")
+        raise ValueError(f"'{printable(text, 40)}' is not a duration; write {DURATION_RULE}")
     milliseconds = int(match[1]) * _UNITS[match[2]]
     if milliseconds == 0:
         raise ValueError(f"'{text}' is no time at all; write at least 1m")

@@ -28,12 +28,17 @@ def _set_end(glob: str, start: int) -> int:
 def _translate_set(body: str) -> str:
     negated = body[0] in "!^"
     inner = body[1:] if negated else body
-    escaped = "".join(c if c.isalnum() or c == "-" else "\\" + c for c in inner)
-    return f"[^/{escaped}]" if negated else f"[{escaped}]"
+    # RE2 knows the escapes of ASCII punctuation only.
+    escaped = "".join("\\" + c if c.isascii() and not c.isalnum() and c != "-" else c for c in inner)
+    if negated:
+        return f"[^/{escaped}]"
+    if _compile(f"[{escaped}]").fullmatch("/") is not None:
+        raise ValueError(f"the set '[{body}]' holds '/', which a set never matches; write the '/' outside")
+    return f"[{escaped}]"
 
 
 def glob_to_regex(glob: str) -> str:
-    """The RE2 expression of one glob (without ``!``). ValueError on a set that does not close."""
+    """The RE2 expression of one glob (without ``!``). ValueError on a set that is not one."""
     parts: list[str] = []
     i = 0
     while i < len(glob):
@@ -79,15 +84,19 @@ def _compile(pattern: str) -> "re2._Regexp":
         raise ValueError("an empty pattern matches nothing; remove it")
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ValueError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters")
-    options = re2.Options()
-    options.max_mem = _RE2_MEMORY_BYTES
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
+        return re2.compile(pattern, _options(_RE2_MEMORY_BYTES))
     except re2.error as error:
         detail = error.args[0]
         text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
         raise ValueError(f"'{pattern}' is not a regular expression that RE2 knows: {text}") from None
+
+
+def _options(memory: int) -> "re2.Options":
+    options = re2.Options()
+    options.max_mem = memory
+    options.log_errors = False
+    return options
 
 
 def check_glob(glob: str) -> None:
@@ -130,8 +139,10 @@ def _any_of(globs: Sequence[str]) -> Matcher:
 
 
 def _compile_union(expressions: Sequence[str]) -> Matcher:
-    options = re2.Options()
-    options.max_mem = _RE2_MEMORY_BYTES * 8
-    options.log_errors = False
-    compiled = re2.compile("|".join(f"(?:{expression})" for expression in expressions), options)
+    union = "|".join(f"(?:{expression})" for expression in expressions)
+    try:
+        compiled = re2.compile(union, _options(_RE2_MEMORY_BYTES * 8))
+    except re2.error:
+        # Each of them compiles by itself, so it is their sum that is too much.
+        raise ValueError(f"{len(expressions)} patterns in one list are too many; use fewer") from None
     return lambda name: compiled.fullmatch(name) is not None

@@ -135,12 +135,13 @@ class _Decider:
             if self._protect_the_last():
                 self._protect_shared()
             self._protect_attached()
-        return [
-            Decision(tag, Action.DELETE, (self.candidates[index].reason,))
-            if index in self.candidates
-            else Decision(tag, Action.KEEP, (self.reasons[index],))
-            for index, tag in enumerate(self.table.tags)
-        ]
+        return [self._decision(index, tag) for index, tag in enumerate(self.table.tags)]
+
+    def _decision(self, index: int, tag: Tag) -> Decision:
+        candidate = self.candidates.get(index)
+        if candidate is None:
+            return Decision(tag, Action.KEEP, (self.reasons[index],))
+        return Decision(tag, Action.DELETE, (candidate.reason,), candidate.delete_shared)
 
     def _attachments(self) -> dict[int, str]:
         """Signatures, attestations and bills of materials: their index and the digest they belong to."""

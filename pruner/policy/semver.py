@@ -8,10 +8,13 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+# A number without leading zeros, or anything with a letter or hyphen in it (SemVer 2.0.0, item 9).
+_IDENTIFIER: Final = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION: Final = re.compile(
     r"v?(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})(?:\.(0|[1-9][0-9]{0,17}))?"
-    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+    rf"(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?"
 )
+_MAX_LENGTH: Final = 128
 _COMPARATOR: Final = re.compile(r"(>=|<=|>|<|=)?\s*(\S+)")
 
 
@@ -27,7 +30,7 @@ class Version(NamedTuple):
 
 def parse_version(text: str) -> Version | None:
     """The version that a tag name is, or None."""
-    match = _VERSION.fullmatch(text)
+    match = _VERSION.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None:
         return None
     major, minor, patch, pre = match.groups()
@@ -43,7 +46,9 @@ def parse_range(text: str) -> Callable[[Version], bool]:
     for operator, operand in _comparators(text):
         version = parse_version(operand)
         if version is None:
-            raise ValueError(f"'{operand}' in the range '{text}' is not a version; write 1.2 or 1.2.3")
+            raise ValueError(
+                f"'{operand[:40]}' in the range '{text[:80]}' is not a version; write 1.2 or 1.2.3"
+            )
         tests.append(_compare(operator, version))
     return lambda version: all(test(version) for test in tests)
 

@@ -4,6 +4,7 @@ Reads the parser's event stream, so nesting is limited before it costs memory, a
 keys and duplicate keys are refused where they stand.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,11 +24,15 @@ from yaml.events import (
 from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
+from pruner.names import printable
+
 MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_DEPTH: Final = 40
 
 Path = tuple[str | int, ...]
 _CORE_TAG: Final = "tag:yaml.org,2002:"
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FRACTION: Final = re.compile(r"[-+]?[0-9]*\.[0-9]*(?:[eE][-+]?[0-9]+)?")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -95,8 +100,22 @@ def _events(text: str) -> Iterator[Event]:
         mark = error.problem_mark or error.context_mark
         where = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
         raise YamlError(where, f"not valid YAML: {error.problem or error.context}") from None
+    except yaml.reader.ReaderError as error:
+        problem = f"not valid YAML: {error.reason} (U+{_code_point(error.character):04X})"
+        raise YamlError(_position_of(text, error.character), problem) from None
     except yaml.YAMLError as error:
         raise YamlError(Position(1, 1), f"not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _code_point(character: int | str | bytes) -> int:
+    # The C parser reports a number, the Python one a character.
+    return character if isinstance(character, int) else ord(character)
+
+
+def _position_of(text: str, character: int | str | bytes) -> Position:
+    """Where ``character`` stands first: the parser reports a byte offset or none."""
+    before = text.partition(chr(_code_point(character)))[0]
+    return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 class _Builder:
@@ -127,7 +146,7 @@ class _Builder:
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             frame = self.stack.pop()
             if isinstance(frame.container, dict) and frame.key is not None:
-                raise YamlError(_at(event), f"the key '{frame.key}' has no value")
+                raise YamlError(_at(event), f"the key '{printable(frame.key, 60)}' has no value")
 
     def _open(self, event: Event) -> None:
         if len(self.stack) >= MAX_DEPTH:
@@ -158,7 +177,9 @@ class _Builder:
             raise YamlError(_at(event), "merge keys ('<<') are not allowed in a policy; write the keys out")
         if key in frame.container:
             first = self.document.keys[(*frame.path, key)]
-            raise YamlError(_at(event), f"duplicate key '{key}'; it stands first on line {first.line}")
+            raise YamlError(
+                _at(event), f"duplicate key '{printable(key, 60)}'; it stands first on line {first.line}"
+            )
         frame.key = key
         self.document.keys[(*frame.path, key)] = _at(event)
 
@@ -201,12 +222,13 @@ def _plain_value(kind: str, event: ScalarEvent) -> Any:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
         raise YamlError(_at(event), f"'{text}' would be read as true or false by YAML; write it in quotes")
-    if kind == "int" and text.removeprefix("-").isdecimal() and (text == "0" or not text.startswith("0")):
+    if kind == "int" and _INTEGER.fullmatch(text):
         return int(text) if len(text) < 20 else text
+    if kind == "float" and _FRACTION.fullmatch(text):
+        return float(text)
     if kind in ("int", "float"):
-        try:
-            return float(text)
-        except ValueError:
-            problem = f"'{text}' would be read as a number by YAML; write it in quotes"
-            raise YamlError(_at(event), problem) from None
+        # Octal, sexagesimal, infinite, 1_000: readers of YAML do not agree on the value.
+        raise YamlError(
+            _at(event), f"'{printable(text, 60)}' would be read as a number by YAML; write it in quotes"
+        )
     return text

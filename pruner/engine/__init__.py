@@ -1,0 +1,1 @@
+"""Carrying a plan out: workers, pacing, retries, journal."""

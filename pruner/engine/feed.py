@@ -1,0 +1,114 @@
+"""From plan to workers: each image is listed again just before its tags are handed out."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import anyio
+
+from pruner.engine.access import RegistryAccess
+from pruner.engine.gate import GateClosedError
+from pruner.engine.journal import JournalWriteError, Progress
+from pruner.engine.recheck import compare, outcome_of
+from pruner.engine.state import RunState
+from pruner.errors import (
+    CredentialsError,
+    ListingError,
+    PrunerError,
+    ResponseError,
+    UnreachableError,
+)
+from pruner.model import Outcome, Status, StopKind, Tag
+from pruner.plan.records import Entry, ImageRecord
+
+IMAGES_AT_ONCE: Final = 4
+"""Images that are listed ahead of the workers, so that these do not wait for a listing."""
+
+Ended = Callable[[Entry, Outcome], None]
+
+
+class Feed:
+    """Hands out the plan's deletions that still hold. Memory: the tags of a few images."""
+
+    def __init__(
+        self,
+        images: Iterator[tuple[ImageRecord, list[Entry]]],
+        access: Mapping[str, RegistryAccess],
+        state: RunState,
+        progress: Progress,
+        ended: Ended,
+    ) -> None:
+        self._images = images
+        self._access = access
+        self._state = state
+        self._progress = progress
+        self._ended = ended
+        self._ready: deque[Entry] = deque()
+        self._send, self._receive = anyio.create_memory_object_stream[list[Entry]](IMAGES_AT_ONCE)
+        self._preparing = IMAGES_AT_ONCE
+
+    async def next(self) -> Entry | None:
+        """The next deletion, or None when there is none left or the run is stopping."""
+        while self._state.stop_kind is None:
+            if self._ready:
+                return self._ready.popleft()
+            try:
+                self._ready.extend(await self._receive.receive())
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                if not self._ready:
+                    return None
+        return None
+
+    async def prepare(self) -> None:
+        """List images ahead of the workers until the plan ends; run IMAGES_AT_ONCE of these."""
+        try:
+            for record, entries in self._images:
+                if self._state.stop_kind is not None:
+                    return
+                ready = await self._prepare_image(record, entries)
+                if ready:
+                    await self._send.send(ready)
+        except (GateClosedError, anyio.BrokenResourceError):
+            return
+        except JournalWriteError as error:
+            self._state.stop(StopKind.DISK, str(error))
+        finally:
+            self._preparing -= 1
+            if self._preparing == 0:
+                self._send.close()
+
+    def abandon(self) -> None:
+        """Wake those who wait, because the run is stopping."""
+        self._receive.close()
+
+    async def _prepare_image(self, record: ImageRecord, entries: list[Entry]) -> list[Entry]:
+        left = [entry for entry in entries if entry.seq not in self._progress.done]
+        if not left or not self._state.may_work_on(record.registry):
+            return []
+        try:
+            tags = await self._list_again(record)
+        except ListingError as error:
+            for entry in left:
+                self._ended(entry, outcome_of(entry, Status.FAILED, str(error), "listing"))
+            return []
+        except PrunerError as error:
+            self._stop(record.registry, error)
+            return []
+        checked = compare(left, {entry.tag for entry in entries}, tags, self._progress.claimed)
+        for entry, outcome in checked.ended:
+            self._ended(entry, outcome)
+        return checked.ready
+
+    async def _list_again(self, record: ImageRecord) -> list[Tag] | None:
+        reader = self._access[record.registry].reader
+        return await reader.tags(record.registry, record.image)
+
+    def _stop(self, registry: str, error: PrunerError) -> None:
+        if isinstance(error, CredentialsError):
+            self._state.stop(StopKind.CREDENTIALS, str(error))
+        elif isinstance(error, UnreachableError):
+            self._state.stop(StopKind.UNREACHABLE, str(error))
+        elif isinstance(error, ResponseError) and error.status == 429:
+            self._state.stop(StopKind.QUOTA, f"the quota is used up: {error}")
+        else:
+            self._state.stop_registry(registry, f"listing failed: {error}")

@@ -1,0 +1,141 @@
+"""The queue in front of the pacer: workers wait here, first come first served, outside any timeout."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from pruner.engine.breaker import Breaker
+from pruner.engine.pacer import Pacer
+
+
+class GateClosedError(Exception):
+    """The run is stopping: no new request is let out."""
+
+
+class Gate:
+    """Hands out slots of one pacer in order. Only the head of the queue is ever woken: no stampede.
+
+    Each granted slot ends with exactly one of ``accepted``, ``refused``, ``failed`` and ``abandoned``.
+    """
+
+    def __init__(self, pacer: Pacer, clock: Callable[[], float] | None = None) -> None:
+        self.pacer = pacer
+        self.breaker = Breaker()
+        self.in_flight = 0
+        self.granted = 0
+        self.refusals = 0
+        self.accepted_at: float | None = None
+        self._clock = clock or monotonic
+        self.closed = False
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._essential: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def acquire(self, *, essential: bool = False) -> float:
+        """Wait for a slot; the moment (clock seconds) at which it was granted.
+
+        After ``close`` only ``essential`` requests pass, those that find out what became of a DELETE;
+        others raise GateClosedError.
+        """
+        if self.closed and not essential:
+            raise GateClosedError
+        now = self._clock()
+        if not self._waiters and (wait := self._try(now)) <= 0.0:
+            return now
+        future = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        if essential:
+            self._essential.add(future)
+        if len(self._waiters) == 1:
+            self._sleep(wait)
+        await self._granted(future)
+        return self._clock()
+
+    def close(self) -> None:
+        """Turn everybody away who waits for a request that is not essential."""
+        self.closed = True
+        for future in list(self._waiters):
+            if future not in self._essential:
+                self._waiters.remove(future)
+                if not future.done():
+                    future.set_exception(GateClosedError())
+        if self._waiters and self._timer is None:
+            self._pump()
+
+    async def _granted(self, future: "asyncio.Future[None]") -> None:
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.abandoned()
+            elif future in self._waiters:
+                self._waiters.remove(future)
+            raise
+        finally:
+            self._essential.discard(future)
+
+    def _try(self, now: float) -> float:
+        """0.0 and the slot is taken, or how long to wait."""
+        if self.in_flight >= self.pacer.max_in_flight:
+            return float("inf")
+        wait = self.breaker.wait(now) or self.pacer.reserve(now)
+        if wait > 0.0:
+            return wait
+        self.breaker.sent()
+        self.in_flight += 1
+        self.granted += 1
+        return 0.0
+
+    def _sleep(self, wait: float) -> None:
+        if self._timer is None and wait != float("inf"):
+            self._timer = asyncio.get_running_loop().call_later(wait, self._pump)
+
+    def _pump(self) -> None:
+        self._timer = None
+        while self._waiters:
+            if self._waiters[0].done():
+                self._waiters.popleft()
+                continue
+            wait = self._try(self._clock())
+            if wait > 0.0:
+                self._sleep(wait)
+                return
+            self._waiters.popleft().set_result(None)
+
+    def _released(self) -> None:
+        self.in_flight -= 1
+        if self._waiters and self._timer is None:
+            self._pump()
+
+    def accepted(self, sent_at: float) -> None:
+        """The server took the request of this slot."""
+        self.accepted_at = now = self._clock()
+        self.pacer.on_accepted(now, sent_at)
+        self.breaker.succeeded()
+        self._released()
+
+    def refused(self, sent_at: float, retry_after: float | None) -> None:
+        """The server refused the request for speed."""
+        self.refusals += 1
+        self.pacer.on_refused(self._clock(), sent_at, retry_after, self.in_flight)
+        self.breaker.succeeded()
+        self._wake()
+        self._released()
+
+    def failed(self) -> None:
+        """The server, or the way to it, did not work."""
+        self.breaker.failed(self._clock())
+        self._wake()
+        self._released()
+
+    def abandoned(self) -> None:
+        """The slot was not used, or its request was cancelled."""
+        self.breaker.abandoned()
+        self._released()
+
+    def _wake(self) -> None:
+        """Ask again later: a timer that was set before a pause would fire for nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,116 @@
+"""Reading requests through the gate: paced, classified and retried like everything else that is sent."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import NoReturn, TypeVar
+
+from pruner.engine.gate import Gate
+from pruner.engine.retry import Backoff, Verdict, classify_read
+from pruner.engine.retry_after import parse_retry_after
+from pruner.errors import (
+    CredentialsError,
+    RequestError,
+    ResponseError,
+    UnreachableError,
+)
+from pruner.registry.ncr.protocol import CLOCK_SKEW_LIMIT_SECONDS
+
+T = TypeVar("T")
+
+
+class Governor:
+    """Runs reading requests for one (endpoint, credential); ``essential`` ones also while a run stops."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        backoff: Backoff,
+        dice: Random,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        essential: bool = False,
+    ) -> None:
+        self.gate = gate
+        self._backoff = backoff
+        self._dice = dice
+        self._wall_clock = wall_clock
+        self._sleep = sleep
+        self._essential = essential
+
+    async def run(self, send: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``send``; raises CredentialsError, UnreachableError or the last RequestError."""
+        failures = 0
+        while True:
+            sent_at = await self.gate.acquire(essential=self._essential)
+            try:
+                result = await send()
+            except RequestError as error:
+                verdict = classify_read(error)
+                report_to_gate(self.gate, verdict, error, sent_at, self._wall_clock())
+                if verdict not in (Verdict.RETRY, Verdict.THROTTLED):
+                    raise_stop(verdict, error)
+                failures += verdict is Verdict.RETRY
+                if failures >= self._backoff.attempts:
+                    raise_stop(verdict, error)
+                if verdict is Verdict.RETRY:
+                    await self._sleep(self._backoff.delay(failures, self._dice.random()))
+            except BaseException:
+                self.gate.abandoned()
+                raise
+            else:
+                self.gate.accepted(sent_at)
+                return result
+
+
+def report_to_gate(gate: Gate, verdict: Verdict, error: RequestError, sent_at: float, now: float) -> None:
+    """Tell the gate how a request ended; ``now`` in epoch seconds."""
+    if verdict is Verdict.THROTTLED:
+        header = error.retry_after if isinstance(error, ResponseError) else None
+        gate.refused(sent_at, parse_retry_after(header, now))
+    elif verdict is Verdict.RETRY or (verdict is Verdict.RECHECK and _is_server_trouble(error)):
+        gate.failed()
+    else:
+        gate.accepted(sent_at)
+
+
+def _is_server_trouble(error: RequestError) -> bool:
+    return not isinstance(error, ResponseError) or error.status >= 500
+
+
+def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
+    """Raise what ends a command because of ``error``, in a sentence that says what to do."""
+    if verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):
+        raise CredentialsError(credentials_sentence(error)) from None
+    if verdict is Verdict.STOP_REGISTRY:
+        raise CredentialsError(f"the key has no permission: {error}; {PERMISSION_HINT}") from None
+    if verdict is Verdict.STOP_ENDPOINT and isinstance(error, ResponseError):
+        raise UnreachableError(wrong_endpoint_sentence(error)) from None
+    if not isinstance(error, ResponseError) or verdict is Verdict.RETRY:
+        raise UnreachableError(str(error)) from None
+    raise error
+
+
+PERMISSION_HINT = (
+    "listing needs NCP_CONTAINER_REGISTRY_VIEWER, deleting NCP_CONTAINER_REGISTRY_MANAGER, and the "
+    "sub account may be bound to source addresses"
+)
+
+
+def credentials_sentence(error: ResponseError) -> str:
+    """Why the gateway does not know the caller; a wrong clock looks like a wrong key."""
+    skew = error.clock_skew
+    if skew is not None and abs(skew) > CLOCK_SKEW_LIMIT_SECONDS:
+        way = "ahead of" if skew > 0 else "behind"
+        return (
+            f"the local clock is {abs(skew) / 60:.0f} minutes {way} the server's, and the gateway refuses "
+            f"more than {CLOCK_SKEW_LIMIT_SECONDS // 60}: set the clock ({error})"
+        )
+    return f"the registry does not accept the credentials: {error}; check access key and secret key"
+
+
+def wrong_endpoint_sentence(error: ResponseError) -> str:
+    """Why a gateway's 404 is no missing tag."""
+    return f"the gateway does not know this URL: {error}; check region or endpoint"

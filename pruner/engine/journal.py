@@ -1,0 +1,225 @@
+"""The journal of a run: append-only JSON Lines that say what was begun and how it ended.
+
+Each DELETE is claimed (``{"claim": seq}``) before it is sent, so that after a crash it is known which
+tags may have been deleted without an answer. A torn last line is dropped; damage elsewhere is an error.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from pruner import names
+from pruner.errors import InputError, PrunerError
+from pruner.files import open_private
+from pruner.model import Outcome, Status
+
+VERSION: Final = 1
+_MAX_LINE_BYTES: Final = 64 * 1024
+_encode = msgspec.json.Encoder().encode
+
+
+class JournalWriteError(PrunerError):
+    """The journal cannot be written (disk full, say): nothing more may be deleted."""
+
+
+class JournalDamagedError(InputError):
+    """A line in the middle of a journal cannot be read."""
+
+
+class Start(msgspec.Struct, frozen=True, tag="start", tag_field="type", omit_defaults=True):
+    """A session of the run begins: the first, or a resumed one. ``at`` in epoch milliseconds."""
+
+    version: int
+    at: int
+    pid: int
+    tool: str
+    access_key: str = ""
+    source: str = ""
+
+
+class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False):
+    """The DELETE of plan entry ``seq`` is about to be sent."""
+
+    seq: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defaults=True, gc=False):
+    """How plan entry ``seq`` ended.
+
+    ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again.
+    """
+
+    seq: int
+    outcome: Outcome
+
+
+class RegistryStop(msgspec.Struct, frozen=True, tag="registry_stop", tag_field="type"):
+    """Nothing more is deleted in this registry, and why."""
+
+    registry: str
+    reason: str
+
+
+class End(msgspec.Struct, frozen=True, tag="end", tag_field="type", omit_defaults=True):
+    """A session ended on its own terms. ``stop`` is None when all was done; ``stats`` are its totals."""
+
+    at: int
+    stop: str | None = None
+    message: str | None = None
+    stats: dict[str, Any] = {}
+
+
+NOT_FINAL: Final = frozenset({Status.UNKNOWN, Status.NOT_ATTEMPTED})
+
+Line = Start | Claim | Done | RegistryStop | End
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+
+class Journal:
+    """Appends to a journal; every line is with the operating system before ``write`` returns.
+
+    With ``durable`` lines are also forced to the disk, at most every 250 ms and at the end.
+    """
+
+    SYNC_SECONDS: Final = 0.25
+
+    def __init__(
+        self, path: Path, *, durable: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.path = path
+        self._durable = durable
+        self._clock = clock
+        self._synced_at = float("-inf")
+        try:
+            _drop_torn_line(path)
+            self._file: IO[bytes] = open_private(path, append=True)
+        except OSError as error:
+            raise JournalWriteError(f"{path} cannot be written: {error.strerror or error}") from None
+        self._descriptor = self._file.fileno()
+
+    def write(self, *lines: Line) -> None:
+        """Append ``lines``; JournalWriteError when the system does not take them whole."""
+        data = b"".join([_encode(line) + b"\n" for line in lines])
+        try:
+            written = os.write(self._descriptor, data)
+            if written != len(data):
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+                raise JournalWriteError(f"{self.path} cannot be written: no space left")
+            if self._durable and self._clock() - self._synced_at >= self.SYNC_SECONDS:
+                self.sync()
+        except OSError as error:
+            raise JournalWriteError(f"{self.path} cannot be written: {error.strerror or error}") from None
+
+    def sync(self) -> None:
+        """Force what was written to the disk."""
+        os.fsync(self._descriptor)
+        self._synced_at = self._clock()
+
+    def close(self) -> None:
+        """Sync and close."""
+        try:
+            if self._durable:
+                self.sync()
+        finally:
+            self._file.close()
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut a last line that was not written whole, so that the next line does not continue it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - _MAX_LINE_BYTES)
+        file.seek(start)
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def read_journal(path: Path) -> Iterator[Line]:
+    """The lines of a journal; a torn last line is dropped, JournalDamagedError for any other damage."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+                if not line.endswith(b"\n"):
+                    if file.read(1):
+                        raise JournalDamagedError(f"{path}:{number}: the line is too long for a journal")
+                    return
+                yield _read_line(path, number, line)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_line(path: Path, number: int, line: bytes) -> Line:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, InputError) as error:
+        problem = names.printable(str(error))
+        raise JournalDamagedError(
+            f"{path}:{number}: damaged, and what was done cannot be guessed: {problem}; "
+            f"make a new plan and run that"
+        ) from None
+
+
+class SeqSet:
+    """A set of plan sequence numbers as a bitmap: a million take 125 kB."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self.count = 0
+
+    def add(self, seq: int) -> bool:
+        """Add ``seq``; False if it was there."""
+        index, bit = seq >> 3, 1 << (seq & 7)
+        if index >= len(self._bits):
+            self._bits.extend(bytes(max(index + 1 - len(self._bits), len(self._bits))))
+        if self._bits[index] & bit:
+            return False
+        self._bits[index] |= bit
+        self.count += 1
+        return True
+
+    def __contains__(self, seq: object) -> bool:
+        if not isinstance(seq, int):
+            return False
+        index = seq >> 3
+        return index < len(self._bits) and bool(self._bits[index] & (1 << (seq & 7)))
+
+
+class Progress:
+    """What a journal says so far: which entries are done, which were claimed, what stopped."""
+
+    def __init__(self) -> None:
+        self.done = SeqSet()
+        self.claimed = SeqSet()
+        """Entries whose DELETE was begun; with those that are done."""
+        self.sessions = 0
+        self.last: Line | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> "Progress":
+        """Read a journal; one that does not exist says nothing."""
+        progress = cls()
+        if path.exists():
+            for line in read_journal(path):
+                progress._take(line)
+        return progress
+
+    def _take(self, line: Line) -> None:
+        if isinstance(line, Done):
+            if line.outcome.status not in NOT_FINAL and not self.done.add(line.seq):
+                raise JournalDamagedError(f"entry {line.seq} ends twice in the journal")
+        elif isinstance(line, Claim):
+            self.claimed.add(line.seq)
+        elif isinstance(line, Start):
+            if line.version != VERSION:
+                raise JournalDamagedError(
+                    f"journal version {line.version}; this program knows version {VERSION}"
+                )
+            self.sessions += 1
+        self.last = line

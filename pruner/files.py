@@ -1,0 +1,52 @@
+"""Writing files: private, atomic, never through a symbolic link."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pruner.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
+
+    Readable by its owner only. Raises InputError when it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open_private(temporary) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def open_private(path: Path, *, append: bool = False) -> IO[bytes]:
+    """A new file (or an existing one to append to), readable by its owner only; OSError otherwise."""
+    mode = os.O_APPEND if append else os.O_EXCL
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | mode
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def private_folder(path: Path) -> Path:
+    """Make ``path`` (owner only) if it is not there; InputError when it cannot be used for writing."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a symbolic link; name the folder itself")
+        probe = path / f".{secrets.token_hex(4)}.probe"
+        with open_private(probe):
+            probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written to: {error.strerror or error}") from None
+    return path

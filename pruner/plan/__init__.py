@@ -1,0 +1,1 @@
+"""Planning: inventory + policies -> a plan file, through guards. Nothing here can delete."""

@@ -1,0 +1,142 @@
+"""Inventory + policies -> plan: decides each image as it is listed and writes what goes. Cannot delete."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from pruner import __version__
+from pruner.model import Action, Decision, ReasonKind
+from pruner.plan.file import PlanWriter
+from pruner.plan.guards import GuardCounter, Guards
+from pruner.plan.inventory import ImageListing
+from pruner.plan.records import (
+    FORMAT,
+    VERSION,
+    Entry,
+    Footer,
+    Header,
+    ImageRecord,
+    KeptTarget,
+    RegistryFacts,
+)
+from pruner.policy.policy import PolicySet
+from pruner.policy.retention import ImagePolicies, RegistryPolicies, decide
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What a plan is made from, besides the inventory. ``now`` in epoch milliseconds."""
+
+    policies: PolicySet
+    registries: Mapping[str, RegistryFacts]
+    guards: Guards
+    now: int
+
+    def header(self) -> Header:
+        """The header of the plan."""
+        return Header(
+            format=FORMAT,
+            version=VERSION,
+            tool=__version__,
+            policy_fingerprint=self.policies.fingerprint,
+            policy_files=self.policies.files,
+            registries=dict(sorted(self.registries.items())),
+            listed_at=self.now,
+            guards=self.guards.described(),
+        )
+
+
+class PlanBuilder:
+    """Takes listed images in order and writes a plan to ``file``."""
+
+    def __init__(
+        self, request: PlanRequest, policies: Mapping[str, RegistryPolicies], file: IO[bytes]
+    ) -> None:
+        self._now = request.now
+        self._policies = policies
+        self._writer = PlanWriter(file, request.header())
+        self._guards = GuardCounter.of(request.guards, request.policies.policies)
+
+    def take(self, listing: ImageListing) -> None:
+        """Decide one image and write what goes."""
+        policies = self._policies[listing.registry].of(listing.image)
+        tags = listing.tags or ()
+        decisions = decide(tags, policies, self._now)
+        self._writer.listed(len(tags))
+        going = [decision for decision in decisions if decision.action is Action.DELETE]
+        missing = _missing_targets(listing, policies)
+        for decision in decisions:
+            if decision.action is Action.KEEP and decision.tag.name in policies.targets:
+                target, reason = decision.tag.target, str(decision.reasons[0])
+                self._writer.kept(KeptTarget(target.registry, target.image, target.tag, reason))
+        if not going and not missing:
+            return
+        self._count(listing, going, policies)
+        self._writer.image(
+            ImageRecord(
+                listing.registry,
+                listing.image,
+                len(tags),
+                len(going),
+                sum(decision.tag.size or 0 for decision in going),
+                listing.tags is None,
+            )
+        )
+        for entry in sorted([*map(_entry, going), *missing], key=lambda entry: entry.tag):
+            self._writer.entry(entry)
+
+    def _count(self, listing: ImageListing, going: Sequence[Decision], policies: ImagePolicies) -> None:
+        self._guards.image(
+            listing.registry,
+            listing.image,
+            len(listing.tags or ()),
+            (decision.reasons[0].policy or "" for decision in going),
+            policies.matching,
+        )
+
+    def finish(self) -> Footer:
+        """Check the guards and write the footer; RefusedError if a guard is exceeded."""
+        self._guards.check()
+        return self._writer.finish()
+
+
+def _entry(decision: Decision) -> Entry:
+    tag, reason = decision.tag, decision.reasons[0]
+    return Entry(
+        0,
+        tag.target.registry,
+        tag.target.image,
+        tag.target.tag,
+        reason.policy or "",
+        reason.source or "",
+        reason.kind,
+        reason.text,
+        tag.digest,
+        tag.size,
+        tag.updated,
+        tag.last_pulled,
+        delete_shared=decision.delete_shared,
+    )
+
+
+def _missing_targets(listing: ImageListing, policies: ImagePolicies) -> list[Entry]:
+    """Explicit targets that are not there: they stay in the plan, so that every target is accounted for."""
+    if not policies.targets:
+        return []
+    present = {tag.target.tag for tag in listing.tags or ()}
+    why = "explicit target, not there" if listing.tags is not None else "explicit target, no such image"
+    return [
+        Entry(
+            0,
+            listing.registry,
+            listing.image,
+            name,
+            item.policy,
+            item.source,
+            ReasonKind.EXPLICIT_TARGET,
+            why,
+            missing=True,
+        )
+        for name, (item, _) in policies.targets.items()
+        if name not in present
+    ]

@@ -1,0 +1,258 @@
+"""Plan files: written in one stream, read in one stream, verified before anything is believed.
+
+JSON Lines: header, then for each image a record and its deletions, then a footer with counts and a
+SHA-256 over all lines before it. Each deletion also carries a check that binds it to the header, so that
+removed lines can be told from added or altered ones.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final, NamedTuple
+
+import msgspec
+
+from pruner import names
+from pruner.errors import InputError
+from pruner.plan.records import FORMAT, VERSION, Entry, Footer, Header, ImageRecord, KeptTarget, Record
+
+_MAX_LINE_BYTES: Final = 64 * 1024
+_encode = msgspec.json.Encoder().encode
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+class PlanError(InputError):
+    """A plan file that is not whole, not ours or not unchanged."""
+
+
+class PlanWriter:
+    """Writes a plan to an open binary file."""
+
+    def __init__(self, file: IO[bytes], header: Header) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._salt = _line(header)
+        self.entries = 0
+        self.images = 0
+        self.images_listed = 0
+        self.tags_listed = 0
+        self.bytes = 0
+        self.kept_targets = 0
+        self._write(self._salt)
+
+    def _write(self, line: bytes) -> None:
+        self._digest.update(line)
+        self._file.write(line)
+
+    def listed(self, tags: int) -> None:
+        """Count one listed image with so many tags."""
+        self.images_listed += 1
+        self.tags_listed += tags
+
+    def image(self, record: ImageRecord) -> None:
+        """Begin the deletions of an image."""
+        self.images += 1
+        self.bytes += record.bytes
+        self._write(_line(record))
+
+    def entry(self, entry: Entry) -> None:
+        """Add a deletion; ``seq`` and ``check`` are filled in here."""
+        self.entries += 1
+        numbered = msgspec.structs.replace(entry, seq=self.entries, check="")
+        self._write(_line(msgspec.structs.replace(numbered, check=_check(self._salt, numbered))))
+
+    def kept(self, record: KeptTarget) -> None:
+        """Add an explicit target that stays."""
+        self.kept_targets += 1
+        self._write(_line(record))
+
+    def finish(self) -> Footer:
+        """Write the footer."""
+        footer = Footer(
+            self.entries,
+            self.images,
+            self.images_listed,
+            self.tags_listed,
+            self.bytes,
+            self.kept_targets,
+            self._digest.hexdigest(),
+        )
+        self._file.write(_line(footer))
+        self._file.flush()
+        return footer
+
+
+def _line(record: Record) -> bytes:
+    return _encode(record) + b"\n"
+
+
+def _check(salt: bytes, entry: Entry) -> str:
+    return hashlib.sha256(salt + _encode(entry)).hexdigest()[:16]
+
+
+class Edits(NamedTuple):
+    """What a person did to a plan: the sequence numbers of the deletions that are gone."""
+
+    removed: tuple[int, ...]
+
+
+class Plan:
+    """A verified plan file. Streams; never holds the entries."""
+
+    def __init__(self, path: Path, header: Header, footer: Footer, edits: Edits) -> None:
+        self.path = path
+        self.header = header
+        self.footer = footer
+        self.edits = edits
+
+    @property
+    def entries_left(self) -> int:
+        """How many deletions the file holds, after any editing."""
+        return self.footer.entries - len(self.edits.removed)
+
+    def records(self) -> Iterator[Record]:
+        """All records between header and footer, in order."""
+        with self.path.open("rb") as file:
+            next(file)
+            for line in file:
+                record = _decoder.decode(line)
+                if isinstance(record, Footer):
+                    return
+                yield record
+
+    def images(self) -> Iterator[tuple[ImageRecord, list[Entry]]]:
+        """Each image with its deletions."""
+        current: ImageRecord | None = None
+        entries: list[Entry] = []
+        for record in self.records():
+            if isinstance(record, ImageRecord):
+                if current is not None and entries:
+                    yield current, entries
+                current, entries = record, []
+            elif isinstance(record, Entry):
+                entries.append(record)
+        if current is not None and entries:
+            yield current, entries
+
+    def kept_targets(self) -> Iterator[KeptTarget]:
+        """The explicit targets that stay all the same."""
+        return (record for record in self.records() if isinstance(record, KeptTarget))
+
+
+def open_plan(path: Path, *, allow_edited: bool = False) -> Plan:
+    """Read and verify a plan file; PlanError says what is wrong with it and what to do.
+
+    An edited plan is accepted with ``allow_edited`` if deletions were only removed.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Verifier(path, file).verify(allow_edited)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+class _Verifier:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self.file = file
+        self.number = 0
+        self.digest = hashlib.sha256()
+        self.seen: set[int] = set()
+        self.last = 0
+        self.image: tuple[str, str] | None = None
+        self.edited = False
+
+    def verify(self, allow_edited: bool) -> Plan:
+        first = self._next_line()
+        header = self._header(first)
+        self.digest.update(first)
+        self.salt = first
+        footer: Footer | None = None
+        while line := self._next_line():
+            if footer is not None:
+                raise self._error("something stands after the footer; write the plan anew")
+            record = self._record(line)
+            if isinstance(record, Footer):
+                footer = record
+            else:
+                self.digest.update(line)
+                self._take(record)
+        if footer is None:
+            raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
+        edits = self._edits(footer)
+        if self.digest.hexdigest() != footer.sha256 and not allow_edited:
+            raise PlanError(
+                f"{self.path}: the plan was changed after it was written"
+                f"{_removed_text(edits)}; write it anew, or say --allow-edited if only deletions were removed"
+            )
+        return Plan(self.path, header, footer, edits)
+
+    def _next_line(self) -> bytes:
+        self.number += 1
+        line = self.file.readline(_MAX_LINE_BYTES + 1)
+        if len(line) > _MAX_LINE_BYTES:
+            raise self._error("the line is too long for a plan")
+        if line and not line.endswith(b"\n"):
+            raise self._error("the plan breaks off in the middle of a line; write it anew")
+        return line
+
+    def _error(self, problem: str) -> PlanError:
+        return PlanError(f"{self.path}:{self.number}: {problem}")
+
+    def _record(self, line: bytes) -> Record:
+        try:
+            return _decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._error(f"not a line of a plan: {names.printable(str(error))}") from None
+
+    def _header(self, line: bytes) -> Header:
+        header = self._record(line) if line else None
+        if not isinstance(header, Header) or header.format != FORMAT:
+            raise self._error("not a plan of pruner")
+        if header.version != VERSION:
+            raise self._error(f"plan version {header.version}; this program knows version {VERSION}")
+        return header
+
+    def _take(self, record: Record) -> None:
+        if isinstance(record, Header):
+            raise self._error("a second header; write the plan anew")
+        if isinstance(record, ImageRecord):
+            self.image = (record.registry, record.image)
+        elif isinstance(record, Entry):
+            self._entry(record)
+
+    def _entry(self, entry: Entry) -> None:
+        plain = msgspec.structs.replace(entry, check="")
+        if _check(self.salt, plain) != entry.check:
+            raise self._error(
+                f"this deletion ({names.printable(f'{entry.registry}/{entry.image}:{entry.tag}')}) "
+                f"was added or altered; lines may only be removed"
+            )
+        if entry.seq <= self.last:
+            raise self._error("this deletion stands twice or in another place; lines may only be removed")
+        if (entry.registry, entry.image) != self.image:
+            raise self._error("this deletion does not belong to the image above it")
+        try:
+            _ = entry.target
+        except InputError as error:
+            raise self._error(str(error)) from None
+        self.removed_before(entry.seq)
+        self.last = entry.seq
+
+    def removed_before(self, seq: int) -> None:
+        """Note the numbers that are missing before ``seq``."""
+        self.seen.update(range(self.last + 1, seq))
+
+    def _edits(self, footer: Footer) -> Edits:
+        if self.last > footer.entries:
+            raise PlanError(f"{self.path}: more deletions than the footer counts; write the plan anew")
+        self.removed_before(footer.entries + 1)
+        return Edits(tuple(sorted(self.seen)))
+
+
+def _removed_text(edits: Edits) -> str:
+    if not edits.removed:
+        return ""
+    shown = ", ".join(map(str, edits.removed[:10]))
+    more = "" if len(edits.removed) <= 10 else f" and {len(edits.removed) - 10} more"
+    return f" (deletions {shown}{more} were removed)"

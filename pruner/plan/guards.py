@@ -1,0 +1,114 @@
+"""Guards: limits that refuse a whole plan before the first DELETE. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pruner.errors import RefusedError
+from pruner.policy.policy import Limits, Policy
+
+SHOWN_VIOLATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The limits of the command line; those of the policies hold as well, the stricter one decides."""
+
+    max_deletions: int | None = None
+    max_share: float | None = None
+    keep_at_least: int | None = None
+
+    def described(self) -> dict[str, Any]:
+        """The guards that are set, for the plan's header."""
+        facts = {
+            "max_deletions": self.max_deletions,
+            "max_share": self.max_share,
+            "keep_at_least": self.keep_at_least,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(slots=True)
+class GuardCounter:
+    """Counts deletions while a plan is built; ``check`` raises if anything is exceeded."""
+
+    guards: Guards
+    limits: dict[str, Limits]
+    """The limits of each policy by its name."""
+    registries: dict[str, str]
+    """The registry of each policy."""
+    by_policy: dict[str, int] = field(default_factory=dict)
+    by_registry: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    violations: list[str] = field(default_factory=list)
+    hidden: int = 0
+
+    @classmethod
+    def of(cls, guards: Guards, policies: Sequence[Policy]) -> "GuardCounter":
+        """A counter for ``policies``."""
+        return cls(
+            guards,
+            {policy.name: policy.limits for policy in policies},
+            {policy.name: policy.registry for policy in policies},
+        )
+
+    def image(
+        self, registry: str, image: str, tags: int, deletions: Iterable[str], rules: Sequence[Policy]
+    ) -> None:
+        """Count an image: its number of tags, the policy of each deletion, the rule policies that match."""
+        by_policy: dict[str, int] = {}
+        for policy in deletions:
+            by_policy[policy] = by_policy.get(policy, 0) + 1
+        count = sum(by_policy.values())
+        self.total += count
+        self.by_registry[registry] = self.by_registry.get(registry, 0) + count
+        for policy, own in by_policy.items():
+            self.by_policy[policy] = self.by_policy.get(policy, 0) + own
+        where = f"{registry}/{image}"
+        names = sorted({*by_policy, *(policy.name for policy in rules)}) if count else []
+        for policy in names:
+            most = self.limits[policy].max_deletions_per_image if policy in self.limits else None
+            if most is not None and count > most:
+                self._violated(f"{where}: {count} deletions, policy '{policy}' allows {most} per image")
+        self._check_share(where, tags, count, names)
+
+    def _check_share(self, where: str, tags: int, count: int, policies: Sequence[str]) -> None:
+        if not tags or not count:
+            return
+        shares = [("--max-share", self.guards.max_share)]
+        shares += [
+            (f"policy '{name}'", self.limits[name].max_share) for name in policies if name in self.limits
+        ]
+        for who, most in shares:
+            if most is not None and count > most * tags:
+                self._violated(
+                    f"{where}: {count} of {tags} tags ({count / tags:.0%}) would go, {who} allows {most:.0%}"
+                )
+
+    def _violated(self, text: str) -> None:
+        if len(self.violations) < SHOWN_VIOLATIONS:
+            self.violations.append(text)
+        else:
+            self.hidden += 1
+
+    def check(self) -> None:
+        """Raise RefusedError listing every limit that is exceeded."""
+        most = self.guards.max_deletions
+        if most is not None and self.total > most:
+            self._violated(f"{self.total} deletions in all, --max-deletions allows {most}")
+        for policy, count in sorted(self.by_policy.items()):
+            limit = self.limits[policy].max_deletions if policy in self.limits else None
+            if limit is not None and count > limit:
+                self._violated(f"policy '{policy}': {count} deletions, its max_deletions allows {limit}")
+        for policy, limits in sorted(self.limits.items()):
+            limit = limits.max_deletions_per_registry
+            count = self.by_registry.get(self.registries[policy], 0)
+            if limit is not None and count > limit:
+                self._violated(
+                    f"registry '{self.registries[policy]}': {count} deletions, "
+                    f"policy '{policy}' allows {limit} per registry"
+                )
+        if self.violations:
+            more = [f"… and {self.hidden} more"] if self.hidden else []
+            lines = "\n".join(f"  {text}" for text in [*self.violations, *more])
+            raise RefusedError(f"refused, nothing was deleted:\n{lines}")

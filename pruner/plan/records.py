@@ -1,0 +1,99 @@
+"""The lines of a plan file, format version 1."""
+
+from typing import Any, Final
+
+import msgspec
+
+from pruner.model import ReasonKind, Target
+
+FORMAT: Final = "ncr-pruner.plan"
+VERSION: Final = 1
+
+
+class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a registry was listed."""
+
+    endpoint: str
+    region: str | None = None
+    profile: str | None = None
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
+    """The first line. ``listed_at`` in epoch milliseconds."""
+
+    format: str
+    version: int
+    tool: str
+    policy_fingerprint: str
+    policy_files: tuple[str, ...]
+    registries: dict[str, RegistryFacts]
+    listed_at: int
+    guards: dict[str, Any]
+    keep_at_least: int | None = None
+
+
+class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", omit_defaults=True):
+    """An image that the entries after it belong to: its tags, and how many of them go.
+
+    ``missing`` says that the registry has no such image.
+    """
+
+    registry: str
+    image: str
+    tags: int
+    deletions: int
+    bytes: int = 0
+    missing: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_defaults=True, gc=False):
+    """One deletion. ``seq`` counts from 1; ``size`` in bytes, times in epoch milliseconds.
+
+    ``missing`` marks an explicit target that was not there when the image was listed, ``delete_shared`` a
+    policy that lets a digest go that kept tags share. ``check`` binds the line to its plan.
+    """
+
+    seq: int
+    registry: str
+    image: str
+    tag: str
+    policy: str
+    source: str
+    kind: ReasonKind
+    reason: str
+    digest: str | None = None
+    size: int | None = None
+    updated: int | None = None
+    last_pulled: int | None = None
+    missing: bool = False
+    delete_shared: bool = False
+    check: str = ""
+
+    @property
+    def target(self) -> Target:
+        """What the DELETE names."""
+        return Target(self.registry, self.image, self.tag)
+
+
+class KeptTarget(msgspec.Struct, frozen=True, tag="kept", tag_field="type"):
+    """An explicit target that stays all the same, and why."""
+
+    registry: str
+    image: str
+    tag: str
+    reason: str
+
+
+class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
+    """The last line: totals, and the SHA-256 over every line before it."""
+
+    entries: int
+    images: int
+    images_listed: int
+    tags_listed: int
+    bytes: int
+    kept_targets: int
+    sha256: str
+
+
+Record = Header | ImageRecord | Entry | KeptTarget | Footer

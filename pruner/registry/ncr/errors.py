@@ -1,0 +1,76 @@
+"""Error bodies of the gateway and of NCR -> typed errors.
+
+The gateway writes ``{"error": {"errorCode", "message"}}``, NCR ``{"returnCode", "returnMessage"}``; codes
+are numbers or strings, JSON may come as text/plain, and a proxy may answer with HTML or nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from pruner import names
+from pruner.errors import Layer, ResponseError
+from pruner.registry.ncr.protocol import HEADER_TRACE_ID
+
+MESSAGE_LIMIT: Final = 200
+_MARKUP: Final = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# A server or proxy may echo request headers in its error page.
+_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+
+
+def response_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> ResponseError:
+    """The typed error of a response; ``now`` in epoch seconds."""
+    layer, code, message = read_error_body(body)
+    return ResponseError(
+        status,
+        layer,
+        code,
+        message,
+        trace_id=_clean(headers.get(HEADER_TRACE_ID, "")) or None,
+        retry_after=headers.get("Retry-After"),
+        clock_skew=_clock_skew(headers.get("Date"), now),
+    )
+
+
+def read_error_body(body: bytes) -> tuple[Layer, int | None, str]:
+    """Which layer wrote ``body``, its code and its message (cleaned, at most 200 characters)."""
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "unknown", None, _clean(body.decode("utf-8", "replace"))
+    if not isinstance(data, dict):
+        return "unknown", None, _clean(str(data))
+    gateway = data.get("error")
+    if isinstance(gateway, dict) and "errorCode" in gateway:
+        message = _joined(gateway.get("message"), gateway.get("details"))
+        return "gateway", _number(gateway["errorCode"]), message
+    inner = data.get("responseError")
+    backend = inner if isinstance(inner, dict) else data
+    if "returnCode" in backend:
+        return "ncr", _number(backend["returnCode"]), _joined(backend.get("returnMessage"))
+    return "unknown", None, _joined(data.get("message"), gateway if isinstance(gateway, str) else None)
+
+
+def _joined(*parts: Any) -> str:
+    return _clean(" ".join(str(part) for part in parts if isinstance(part, str | int | float)))
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else None
+
+
+def _clean(text: str) -> str:
+    visible = " ".join(_MARKUP.sub(" ", text[:20_000]).split())
+    return names.printable(_SIGNATURE.sub("[signature]", visible), MESSAGE_LIMIT)
+
+
+def _clock_skew(date: str | None, now: float) -> float | None:
+    try:
+        return now - parsedate_to_datetime(date).timestamp() if date else None
+    except (ValueError, OverflowError):
+        return None
