@@ -52,6 +52,10 @@ class Gate:
         await self._granted(future)
         return self._clock()
 
+    def now(self) -> float:
+        """The gate's clock."""
+        return self._clock()
+
     def close(self) -> None:
         """Turn everybody away who waits for a request that is not essential."""
         self.closed = True

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from pruner import names
-from pruner.errors import InputError, PrunerError
+from pruner.errors import ExitCode, InputError, PrunerError
 from pruner.files import open_private
 from pruner.model import Outcome, Status
 
@@ -24,6 +24,8 @@ _encode = msgspec.json.Encoder().encode
 
 class JournalWriteError(PrunerError):
     """The journal cannot be written (disk full, say): nothing more may be deleted."""
+
+    exit_code = ExitCode.PARTIAL
 
 
 class JournalDamagedError(InputError):

@@ -61,13 +61,13 @@ def glob_to_regex(glob: str) -> str:
 
 def compile_regex(pattern: str) -> Matcher:
     """A whole-string matcher of an RE2 expression. ValueError says what RE2 does not like."""
-    compiled = _compile(pattern)
+    compiled = _compile(_bounded(pattern))
     return lambda name: compiled.fullmatch(name) is not None
 
 
 def capture(pattern: str) -> Callable[[str], str | None]:
     """The first group of a whole-string match, or None without one. Needs exactly one group."""
-    compiled = _compile(pattern)
+    compiled = _compile(_bounded(pattern))
     if compiled.groups != 1:
         raise ValueError(f"'{pattern}' must have exactly one group in parentheses, not {compiled.groups}")
 
@@ -79,11 +79,16 @@ def capture(pattern: str) -> Callable[[str], str | None]:
     return group
 
 
-def _compile(pattern: str) -> "re2._Regexp":
-    if not pattern:
+def _bounded(pattern: str) -> str:
+    """``pattern`` as the user wrote it; ValueError when it is empty or too long."""
+    if not pattern.strip():
         raise ValueError("an empty pattern matches nothing; remove it")
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ValueError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters")
+    return pattern
+
+
+def _compile(pattern: str) -> "re2._Regexp":
     try:
         return re2.compile(pattern, _options(_RE2_MEMORY_BYTES))
     except re2.error as error:
@@ -101,13 +106,9 @@ def _options(memory: int) -> "re2.Options":
 
 def check_glob(glob: str) -> None:
     """ValueError unless ``glob`` (with or without a leading ``!``) can be used as a pattern."""
-    body = glob.removeprefix("!")
-    if not body.strip():
-        raise ValueError("an empty pattern matches nothing; remove it")
+    body = _bounded(glob.removeprefix("!"))
     if body.startswith("!"):
         raise ValueError(f"'{glob}' starts with two '!'; one '!' excludes")
-    if len(body) > MAX_PATTERN_LENGTH:
-        raise ValueError(f"the pattern is longer than {MAX_PATTERN_LENGTH} characters")
     _compile(glob_to_regex(body))
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 DEFAULT_PROFILE: Final = "DEFAULT"
+_HOME_VARIABLE: Final = "USERPROFILE" if os.name == "nt" else "HOME"
 MAX_FILE_BYTES: Final = 1 << 20
 
 METADATA_ENDPOINT: Final = "http://169.254.169.254"
@@ -140,7 +141,7 @@ def _clean(what: str, value: str) -> str:
 
 def default_configure_path(env: Mapping[str, str]) -> Path:
     """Where ``ncloud configure`` writes its file: ``.ncloud/configure`` in the home folder."""
-    home = env.get("USERPROFILE" if os.name == "nt" else "HOME")
+    home = env.get(_HOME_VARIABLE)
     return (Path(home) if home else _home()) / ".ncloud" / "configure"
 
 

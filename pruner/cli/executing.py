@@ -1,0 +1,138 @@
+"""Carrying a plan out for a command: lock, journal, signals, progress, report, exit code."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import anyio
+
+from pruner import __version__
+from pruner.cli.connections import Connections
+from pruner.cli.progress import show_progress
+from pruner.cli.talk import Talk
+from pruner.engine.executor import Executor, ExecutorSettings
+from pruner.engine.journal import VERSION, End, Journal, Progress, Start
+from pruner.engine.lock import registry_locks
+from pruner.engine.runs import RunDirectory
+from pruner.engine.state import RunState
+from pruner.model import StopKind
+from pruner.plan.file import Plan
+from pruner.tasks import task_group
+
+_SIGNALS = {
+    signal.SIGINT: StopKind.INTERRUPTED,
+    signal.SIGTERM: StopKind.TERMINATED,
+    signal.SIGHUP: StopKind.TERMINATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """How a plan is carried out. ``deadline`` in seconds."""
+
+    durable: bool = False
+    deadline: float | None = None
+
+
+async def execute(
+    connections: Connections,
+    plan: Plan,
+    run: RunDirectory,
+    state_dir: Path,
+    options: ExecutionOptions,
+    talk: Talk,
+) -> None:
+    """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
+    access = await connections.open(sorted(plan.header.registries))
+    with registry_locks(state_dir, connections.lock_scopes(), run.run_id):
+        progress = Progress.of(run.journal)
+        journal = Journal(run.journal, durable=options.durable)
+        state = RunState(connections.gates)
+        state.stats.total = plan.entries_left - progress.done.count
+        requests, started = connections.requests_sent, time.monotonic()
+        journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
+        executor = Executor(
+            access,
+            state,
+            journal,
+            ExecutorSettings(workers=connections.concurrency),
+            dice=Random(),  # noqa: S311 - jitter, not a secret
+        )
+        try:
+            cancelled = await _supervised(executor, plan, progress, state, connections, options, talk)
+        finally:
+            seconds = time.monotonic() - started
+            _end(journal, state, connections, requests, seconds)
+        if cancelled:
+            talk.warn("cancelled: what was in flight is unknown until the run is resumed")
+
+
+async def _supervised(
+    executor: Executor,
+    plan: Plan,
+    progress: Progress,
+    state: RunState,
+    connections: Connections,
+    options: ExecutionOptions,
+    talk: Talk,
+) -> bool:
+    """Run the executor under signals, deadline and progress; whether a second signal cancelled it."""
+    async with task_group() as helpers:
+        with anyio.CancelScope() as working:
+            await helpers.start(_obey_signals, state, working, talk)
+            helpers.start_soon(show_progress, state, connections.gates, talk)
+            if options.deadline is not None:
+                helpers.start_soon(_stop_at, options.deadline, state)
+            await executor.run(plan.images(), progress)
+        helpers.cancel_scope.cancel()
+    return working.cancelled_caught
+
+
+async def _obey_signals(
+    state: RunState,
+    working: anyio.CancelScope,
+    talk: Talk,
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    """The first signal drains, the second cancels."""
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            if state.stop_kind is not None:
+                working.cancel()
+                return
+            name = signal.Signals(number).name
+            state.stop(_SIGNALS[signal.Signals(number)], f"{name} received")
+            talk.warn(f"{name}: finishing what is in flight; once more cancels it")
+
+
+async def _stop_at(seconds: float, state: RunState) -> None:
+    await anyio.sleep(seconds)
+    state.stop(StopKind.DEADLINE, f"the deadline of {seconds:.0f} s has passed")
+
+
+def _end(
+    journal: Journal, state: RunState, connections: Connections, requests_before: int, seconds: float
+) -> None:
+    kind = state.stop_kind
+    stats = {
+        "requests": connections.requests_sent - requests_before,
+        "throttled": sum(gate.refusals for gate in connections.gates),
+        "retries": state.stats.retries,
+        "seconds": round(seconds, 3),
+    }
+    try:
+        journal.write(
+            End(
+                int(time.time() * 1000),
+                None if kind is None else kind.value,
+                state.message or None,
+                stats,
+            )
+        )
+    finally:
+        journal.close()

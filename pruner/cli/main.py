@@ -1,0 +1,92 @@
+"""The ``pruner`` command: global options, lazily loaded commands, one place where errors become sentences."""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from pruner import __version__
+from pruner.cli.talk import LOG_FORMATS, Talk
+from pruner.errors import ExitCode, PrunerError
+
+COMMANDS: Final = {
+    "check": "Check policy files without touching the network.",
+    "plan": "Show what policies would delete; cannot delete.",
+    "run": "Plan, ask, delete and report.",
+    "delete": "Delete the tags that are named.",
+    "list": "List registries, images or tags.",
+    "schema": "Print the JSON Schema of policy files.",
+    "demo": "Run everything against an embedded registry.",
+    "emulator": "Serve an embedded registry on loopback.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows every command's name and help, and imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pruner.cli.commands.{cmd_name}_")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="pruner %(version)s")
+@click.option("--quiet", "-q", is_flag=True, help="Only results and errors.")
+@click.option("--verbose", "-v", is_flag=True, help="Also say what is done and why it waits.")
+@click.option(
+    "--log-format", type=click.Choice(LOG_FORMATS), default="text", help="Form of what is said on stderr."
+)
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, verbose: bool, log_format: str) -> None:
+    """Delete container-image tags in bulk, by reviewed policy, on NAVER Cloud Container Registry.
+
+    Shell completion: eval "$(_PRUNER_COMPLETE=bash_source pruner)" (or zsh_source, fish_source).
+    """
+    ctx.obj = Talk(quiet=quiet, verbose=verbose, as_json=log_format == "json")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    talk = Talk(as_json=_wants_json(sys.argv[1:] if arguments is None else arguments))
+    try:
+        result = cli.main(args=arguments, prog_name="pruner", standalone_mode=False)
+    except PrunerError as error:
+        talk.error(str(error))
+        return int(error.exit_code)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        talk.error("interrupted")
+        return int(ExitCode.INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "pruner"
+        talk.error(f"{error.format_message()} (see {command} --help)")
+        return int(ExitCode.BAD_INPUT)
+    except click.ClickException as error:
+        talk.error(error.format_message())
+        return int(ExitCode.BAD_INPUT)
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has seen enough.
+        sys.stderr.close()
+        return int(ExitCode.DONE)
+    return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    joined = " ".join(arguments)
+    return "--log-format json" in joined or "--log-format=json" in joined

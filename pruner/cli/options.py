@@ -1,0 +1,158 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How to reach a registry, as far as the command line and the environment say so."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    rate: float | None = None
+    concurrency: int | None = None
+    timeout: float = 30.0
+    ca_bundle: str | None = None
+    allow_plain_http: bool = False
+
+
+def connection_options(function: F) -> F:
+    """Add the options of ConnectionOptions; the command gets them as keywords of the same names."""
+    for option in reversed(
+        [
+            click.option(
+                "--endpoint",
+                envvar="PRUNER_ENDPOINT",
+                metavar="URL",
+                help="URL before /repositories; wins over policies.",
+            ),
+            click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
+            click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
+            click.option(
+                "--rate", type=_Rate(), metavar="N|auto", help="Most requests per second (default: 10)."
+            ),
+            click.option(
+                "--concurrency",
+                type=click.IntRange(1, 512),
+                metavar="N",
+                help="Most requests in flight (default 16).",
+            ),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(0.05, 600),
+                default=30.0,
+                metavar="SECONDS",
+                help="For one attempt (default 30).",
+            ),
+            click.option("--ca-bundle", metavar="PEM", help="Certificates to trust instead of the system's."),
+            click.option("--allow-plain-http", is_flag=True, help="Allow http:// beyond loopback. Unsafe."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+class _Rate(click.ParamType):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if value == "auto":
+            return float("inf")
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = 0.0
+        if not 0.0 < rate <= 100_000:
+            self.fail(f"'{value}' is not a rate; write requests per second, as in 50, or auto", param, ctx)
+        return rate
+
+
+def split_connection(values: dict[str, Any]) -> ConnectionOptions:
+    """Take the options of a connection out of a command's keywords."""
+    fields = ConnectionOptions.__dataclass_fields__
+    return ConnectionOptions(**{name: values.pop(name) for name in fields})
+
+
+def guard_options(function: F) -> F:
+    """Add the guards."""
+    for option in reversed(
+        [
+            click.option(
+                "--max-deletions", type=click.IntRange(0), metavar="N", help="Refuse if more would go."
+            ),
+            click.option(
+                "--max-share",
+                type=_Share(),
+                metavar="PERCENT",
+                help="Refuse if more of an image's tags would go.",
+            ),
+            click.option(
+                "--keep-at-least",
+                type=click.IntRange(0),
+                metavar="N",
+                help="Fewest tags that rules leave in an image.",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+class _Share(click.ParamType):
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        digits = str(value).removesuffix("%")
+        if not digits.isascii() or not digits.isdecimal() or not 1 <= int(digits) <= 100:
+            self.fail(f"'{value}' is not a percentage; write 1% to 100%", param, ctx)
+        return int(digits) / 100
+
+
+def run_options(function: F) -> F:
+    """Add what carrying out a plan takes."""
+    for option in reversed(
+        [
+            click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
+            click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting."),
+            click.option("--state-dir", metavar="DIR", help="Where runs are kept (or PRUNER_STATE_DIR)."),
+            click.option(
+                "--report",
+                "report_dir",
+                type=click.Path(file_okay=False, path_type=Path),
+                metavar="DIR",
+                help="Folder for the report (default: the run's own).",
+            ),
+            click.option("--durable", is_flag=True, help="Force the journal to the disk as it is written."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def format_options(function: F) -> F:
+    """Add how a preview is shown."""
+    for option in reversed(
+        [
+            click.option(
+                "--format", "form", type=click.Choice(FORMATS), default="table", help="Form of the preview."
+            ),
+            click.option("--all-tags", is_flag=True, help="Do not fold long lists of tags."),
+        ]
+    ):
+        function = option(function)
+    return function

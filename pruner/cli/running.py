@@ -1,0 +1,121 @@
+"""The whole way of ``run`` and ``delete``: plan, preview, question, execution, report."""
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pruner.cli.connections import Connections
+from pruner.cli.consoles import result_console
+from pruner.cli.executing import ExecutionOptions, execute
+from pruner.cli.options import ConnectionOptions
+from pruner.cli.planning import make_plan
+from pruner.cli.previewing import show_preview
+from pruner.cli.talk import Talk
+from pruner.engine.runs import RunDirectory, new_run, state_directory
+from pruner.errors import ExitCode, RefusedError
+from pruner.files import private_folder
+from pruner.plan.file import Plan
+from pruner.plan.guards import Guards
+from pruner.policy.policy import PolicySet
+from pruner.report.summary import exit_code
+from pruner.report.terminal import show_summary
+from pruner.report.text import counted
+from pruner.report.write import Report, write_report
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a command plans and executes."""
+
+    connection: ConnectionOptions
+    guards: Guards
+    execution: ExecutionOptions
+    dry_run: bool = False
+    yes: bool = False
+    state_dir: str | None = None
+    report_dir: Path | None = None
+    form: str = "table"
+    all_tags: bool = False
+
+
+async def preview_only(
+    policies: PolicySet, options: RunOptions, talk: Talk, output: Path | None = None
+) -> ExitCode:
+    """Plan and show what would go. The same code as the real thing, up to the DELETE."""
+    async with Connections(options.connection, policies.registries, talk) as connections:
+        if output is not None:
+            plan = await make_plan(connections, policies, options.guards, output, talk)
+            show_preview(plan, options.form, all_tags=options.all_tags)
+            talk.say(f"Plan written to {output}")
+            return ExitCode.DONE
+        with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
+            path = Path(folder) / "plan.jsonl"
+            plan = await make_plan(connections, policies, options.guards, path, talk)
+            show_preview(plan, options.form, all_tags=options.all_tags)
+    return ExitCode.DONE
+
+
+async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> ExitCode:
+    """Plan, preview, ask, delete, report; or only preview for a dry run."""
+    if options.dry_run:
+        return await preview_only(policies, options, talk)
+    state = state_directory(options.state_dir)
+    if options.report_dir is not None:
+        private_folder(options.report_dir)
+    run = new_run(state, time.time())
+    try:
+        async with Connections(options.connection, policies.registries, talk) as connections:
+            plan = await make_plan(connections, policies, options.guards, run.plan, talk)
+            show_preview(plan, options.form, all_tags=options.all_tags)
+            if plan.entries_left:
+                confirm(plan.entries_left, options.yes)
+            return await carry_out(connections, plan, run, state, options, talk)
+    finally:
+        _forget_unused(run)
+
+
+async def carry_out(
+    connections: Connections,
+    plan: Plan,
+    run: RunDirectory,
+    state: Path,
+    options: RunOptions,
+    talk: Talk,
+) -> ExitCode:
+    """Execute a plan and report on it."""
+    await execute(connections, plan, run, state, options.execution, talk)
+    report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
+    tell(report, talk)
+    return exit_code(report.record, report.summary)
+
+
+def tell(report: Report, talk: Talk) -> None:
+    """Show the summary of a run, where its report is, and how to go on."""
+    show_summary(report, result_console())
+    talk.say(f"Report: {report.folder}{'' if str(report.folder).endswith('/') else '/'}", run=report.run_id)
+    if report.summary.not_done:
+        talk.say(f"Go on with: pruner resume {report.run_id}")
+
+
+def confirm(count: int, yes: bool) -> None:
+    """Ask a person to type the number of tags; RefusedError without the right answer."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise RefusedError("refused, nothing was deleted: without a terminal to ask on, say --yes")
+    answer = click.prompt(
+        f"Type {count} to delete {counted(count, 'tag')}", default="", show_default=False, err=True
+    )
+    if answer.strip().replace(",", "") != str(count):
+        raise RefusedError("not confirmed, nothing was deleted")
+
+
+def _forget_unused(run: RunDirectory) -> None:
+    """A run that never began leaves no directory behind."""
+    if not run.journal.exists():
+        run.plan.unlink(missing_ok=True)
+        run.path.rmdir()

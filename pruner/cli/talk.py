@@ -1,0 +1,43 @@
+"""What is said on stderr, beside the results on stdout: sentences, or JSON lines for machines."""
+
+import json
+import sys
+import time
+from typing import Any, Final
+
+LOG_FORMATS: Final = ("text", "json")
+
+
+class Talk:
+    """Says things on stderr at three levels. Nothing said here may hold a secret."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.as_json = as_json
+
+    def say(self, text: str, **facts: Any) -> None:
+        """What a user wants to know."""
+        if not self.quiet:
+            self._emit("info", text, facts)
+
+    def detail(self, text: str, **facts: Any) -> None:
+        """What a user wants to know who asked for more."""
+        if self.verbose:
+            self._emit("debug", text, facts)
+
+    def warn(self, text: str, **facts: Any) -> None:
+        """What may be wrong."""
+        self._emit("warning", text, facts)
+
+    def error(self, text: str, **facts: Any) -> None:
+        """Why a command ended."""
+        self._emit("error", text, facts)
+
+    def _emit(self, level: str, text: str, facts: dict[str, Any]) -> None:
+        if self.as_json:
+            line = json.dumps({"time": round(time.time(), 3), "level": level, "message": text, **facts})
+        else:
+            prefix = {"warning": "pruner: warning: ", "error": "pruner: "}.get(level, "")
+            line = prefix + text
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,78 @@
+"""Run directories under the state directory: plan, journal and report of each run."""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pruner.errors import InputError
+from pruner.files import private_folder
+
+STATE_VARIABLE: Final = "PRUNER_STATE_DIR"
+_RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
+
+
+def state_directory(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
+    """The state directory: ``--state-dir``, PRUNER_STATE_DIR or the XDG state directory."""
+    chosen = option or env.get(STATE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_state_path
+
+    return user_state_path("pruner")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The files of one run. All are readable by their owner only."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run, which sorts by time."""
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        """The plan that the run carries out."""
+        return self.path / "plan.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the run."""
+        return self.path / "journal.jsonl"
+
+
+def new_run(state: Path, now: float) -> RunDirectory:
+    """Make the directory of a new run; ``now`` in epoch seconds. InputError when that is impossible."""
+    stamp = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    runs = private_folder(state) / "runs"
+    return RunDirectory(private_folder(private_folder(runs) / f"{stamp}-{secrets.token_hex(2)}"))
+
+
+def all_runs(state: Path) -> list[RunDirectory]:
+    """The runs of a state directory, oldest first."""
+    runs = state / "runs"
+    if not runs.is_dir():
+        return []
+    return [RunDirectory(path) for path in sorted(runs.iterdir()) if _RUN_ID.fullmatch(path.name)]
+
+
+def find_run(state: Path, run_id: str | None) -> RunDirectory:
+    """The run named ``run_id`` (or the only one that starts so), by default the latest."""
+    runs = all_runs(state)
+    matching = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
+    if not matching:
+        known = ", ".join(run.run_id for run in runs[-5:]) or "none"
+        what = "there is no run yet" if run_id is None else f"no run '{run_id}'"
+        raise InputError(f"{what} in {state} (latest: {known})")
+    if run_id is not None and len(matching) > 1:
+        raise InputError(
+            f"'{run_id}' may be {', '.join(run.run_id for run in matching[:5])}; write more of it"
+        )
+    return matching[-1]

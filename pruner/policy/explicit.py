@@ -1,0 +1,144 @@
+"""Targets named on the command line or in a file (lines, CSV or JSON Lines) -> policies of explicit targets.
+
+Every bad line is reported at once, with its number, and then nothing is deleted.
+"""
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from pruner import names
+from pruner.errors import InputError, PolicyError
+from pruner.model import Target
+from pruner.policy.policy import ExplicitTarget, Policy, PolicySet
+
+MAX_PROBLEMS: Final = 50
+MAX_LINE: Final = 4096
+_FIELDS: Final = ("registry", "image", "tag")
+
+
+def explicit_policies(references: Sequence[str], source: str | None, *, delete_shared: bool) -> PolicySet:
+    """One policy of explicit targets per registry; PolicyError lists every line that is wrong."""
+    problems: list[str] = []
+    targets: dict[Target, str] = {}
+    for number, reference in enumerate(references, 1):
+        _add(targets, problems, f"argument {number}", reference)
+    if source is not None:
+        _read_source(source, targets, problems)
+    if problems:
+        hidden = [f"… and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+        raise PolicyError([*problems[:MAX_PROBLEMS], *hidden])
+    if not targets:
+        raise InputError(f"{source}: no target in it")
+    digest = hashlib.sha256()
+    by_registry: dict[str, list[ExplicitTarget]] = {}
+    for target in sorted(targets):
+        digest.update(f"{target}\n".encode())
+        item = ExplicitTarget(target, "delete", targets[target])
+        by_registry.setdefault(target.registry, []).append(item)
+    policies = tuple(
+        Policy("delete", registry, "command line", targets=tuple(items), delete_shared=delete_shared)
+        for registry, items in by_registry.items()
+    )
+    return PolicySet(policies, {}, digest.hexdigest(), (source,) if source else ())
+
+
+def _add(targets: dict[Target, str], problems: list[str], where: str, reference: str) -> None:
+    try:
+        targets.setdefault(Target.parse(reference), where)
+    except InputError as error:
+        problems.append(f"{where}: {error}")
+
+
+def _read_source(source: str, targets: dict[Target, str], problems: list[str]) -> None:
+    name = "<stdin>" if source == "-" else source
+    try:
+        if source == "-":
+            _read_lines(name, sys.stdin, targets, problems)
+        else:
+            with Path(source).open(encoding="utf-8-sig", newline="") as file:
+                _read_lines(name, file, targets, problems)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: not UTF-8 text") from None
+
+
+def _read_lines(name: str, file: TextIO, targets: dict[Target, str], problems: list[str]) -> None:
+    lines = ((number, line) for number, line in enumerate(_bounded(file), 1) if line.strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    form = _form_of(first[1])
+    for number, reference in form(_chain(first, lines)):
+        if isinstance(reference, InputError):
+            problems.append(f"{name}:{number}: {reference}")
+        else:
+            _add(targets, problems, f"{name}:{number}", reference)
+
+
+def _bounded(file: TextIO) -> Iterator[str]:
+    while line := file.readline(MAX_LINE):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    yield first
+    yield from rest
+
+
+_Found = Iterator[tuple[int, "str | InputError"]]
+
+
+def _form_of(first: str) -> Any:
+    if first.lstrip().startswith("{"):
+        return _read_json
+    return _read_csv if "," in first else _read_plain
+
+
+def _read_plain(lines: Iterator[tuple[int, str]]) -> _Found:
+    for number, line in lines:
+        text = line.strip()
+        if not text.startswith("#"):
+            yield number, text
+
+
+def _read_json(lines: Iterator[tuple[int, str]]) -> _Found:
+    for number, line in lines:
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, InputError(f"not JSON: '{names.printable(line, 60)}'")
+            continue
+        yield number, _joined(item if isinstance(item, dict) else {})
+
+
+def _read_csv(lines: Iterator[tuple[int, str]]) -> _Found:
+    number, first = next(lines)
+    header = [cell.strip().lower() for cell in next(csv.reader([first]))]
+    if not set(_FIELDS) <= set(header):
+        yield number, InputError("a CSV file starts with a header that has registry, image and tag")
+        return
+    for number, line in lines:
+        cells = next(csv.reader([line]), [])
+        if len(cells) != len(header):
+            yield number, InputError(f"{len(cells)} cells, but the header has {len(header)}")
+            continue
+        yield number, _joined(dict(zip(header, cells, strict=True)))
+
+
+def _joined(item: dict[str, Any]) -> "str | InputError":
+    values = [item.get(name) for name in _FIELDS]
+    if not all(isinstance(value, str) and value for value in values):
+        return InputError("registry, image and tag must all be there, as text")
+    registry, image, tag = (str(value).strip() for value in values)
+    for part in (registry, image, tag):
+        if ":" in part or "@" in part:
+            return InputError(
+                f"'{names.printable(part)}' holds ':' or '@'; give registry, image and tag apart"
+            )
+    return f"{registry}/{image}:{tag}"

@@ -1,0 +1,70 @@
+"""The outcomes of a run, each target once, streamed out of its journal and its plan."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pruner.engine.journal import NOT_FINAL, Claim, Done, End, Line, RegistryStop, SeqSet, Start, read_journal
+from pruner.engine.recheck import outcome_of
+from pruner.model import Outcome, Status
+from pruner.plan.file import Plan
+from pruner.plan.records import Entry
+
+CUT_OFF = "its DELETE was sent, and the run was cut off before an answer; resume the run to find out"
+
+
+class RunRecord:
+    """What the journal says beside the outcomes: sessions and why they ended."""
+
+    def __init__(self) -> None:
+        self.starts: list[Start] = []
+        self.ends: list[End] = []
+        self.registry_stops: dict[str, str] = {}
+
+    def take(self, line: Line) -> None:
+        """Note a line that is no outcome."""
+        if isinstance(line, Start):
+            self.starts.append(line)
+            self.registry_stops.clear()
+        elif isinstance(line, End):
+            self.ends.append(line)
+        elif isinstance(line, RegistryStop):
+            self.registry_stops[line.registry] = line.reason
+
+    @property
+    def end(self) -> End | None:
+        """How the last session ended; None if it was cut off."""
+        return self.ends[-1] if self.ends and len(self.ends) == len(self.starts) else None
+
+
+def read_outcomes(plan: Plan, journal: Path, record: RunRecord) -> Iterator[Outcome]:
+    """Every target of the plan exactly once: first those that ended, in that order, then the rest.
+
+    ``record`` is complete when the iterator is exhausted.
+    """
+    done, claimed = SeqSet(), SeqSet()
+    open_ended: dict[int, Outcome] = {}
+    for line in read_journal(journal) if journal.exists() else ():
+        if isinstance(line, Done):
+            if line.outcome.status in NOT_FINAL:
+                open_ended[line.seq] = line.outcome
+            else:
+                done.add(line.seq)
+                yield line.outcome
+        elif isinstance(line, Claim):
+            claimed.add(line.seq)
+            open_ended.pop(line.seq, None)
+        else:
+            record.take(line)
+    if done.count == plan.entries_left:
+        return
+    for entry in plan.records():
+        if isinstance(entry, Entry) and entry.seq not in done:
+            yield _left_over(entry, open_ended.get(entry.seq), entry.seq in claimed, record)
+
+
+def _left_over(entry: Entry, known: Outcome | None, claimed: bool, record: RunRecord) -> Outcome:
+    if known is not None:
+        return known
+    if claimed:
+        return outcome_of(entry, Status.UNKNOWN, CUT_OFF, "cut off")
+    return outcome_of(entry, Status.NOT_ATTEMPTED, record.registry_stops.get(entry.registry))

@@ -1,0 +1,174 @@
+"""Previews of a plan: what would go and why, what stays. Streams; the order is the plan's."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pruner.plan.file import Plan
+from pruner.plan.records import Entry, ImageRecord
+from pruner.report.markdown import STORAGE_NOTE, cell, code_cell, table
+from pruner.report.text import age_text, counted, date_text, size_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TAGS_SHOWN: Final = 12
+KEPT_SHOWN: Final = 20
+CSV_COLUMNS: Final = (
+    "registry",
+    "image",
+    "tag",
+    "policy",
+    "rule",
+    "reason",
+    "digest",
+    "size",
+    "updated",
+    "last_pulled",
+    "missing",
+)
+
+
+def totals_text(plan: Plan) -> str:
+    """One sentence: how much goes and how much stays."""
+    footer = plan.footer
+    missing = sum(1 for record in plan.records() if isinstance(record, Entry) and record.missing)
+    going = plan.entries_left - missing
+    parts = [
+        f"{counted(going, 'tag')} of {counted(footer.images, 'image')} would go",
+        f"{counted(footer.tags_listed - going, 'tag')} stay",
+        f"{counted(footer.images_listed, 'image')} listed",
+    ]
+    if missing:
+        parts.append(f"{counted(missing, 'target')} already gone")
+    return f"{', '.join(parts)}. The tags that go refer to {size_text(footer.bytes)}."
+
+
+def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> None:
+    """The preview for a terminal: each image with the tags that go; long lists are folded."""
+    from rich.markup import escape
+
+    now = plan.header.listed_at
+    cut = 0
+    for record, entries in plan.images():
+        console.print(
+            f"\n[bold]{escape(f'{record.registry}/{record.image}')}[/]  {image_text(record, entries)}"
+        )
+        shown = entries if all_tags else entries[:TAGS_SHOWN]
+        cut += len(entries) - len(shown)
+        console.print(_entries_table(shown, now))
+        if len(shown) < len(entries):
+            console.print(f"  [dim]… and {counted(len(entries) - len(shown), 'more tag')}[/]")
+    for number, kept in enumerate(plan.kept_targets()):
+        if number == 0:
+            console.print("\n[bold]explicit targets that stay all the same[/]")
+        if number >= KEPT_SHOWN and not all_tags:
+            console.print(f"  [dim]… and {plan.footer.kept_targets - number} more[/]")
+            break
+        console.print(f"  {escape(f'{kept.registry}/{kept.image}:{kept.tag}: {kept.reason}')}")
+    console.print(f"\n{totals_text(plan)}")
+    console.print(f"[dim]{STORAGE_NOTE}[/]")
+    if cut:
+        console.print("[dim]All tags: --all-tags, or --format csv.[/]")
+
+
+def image_text(record: ImageRecord, entries: list[Entry]) -> str:
+    """How many tags of an image go and stay."""
+    if record.missing:
+        return f"no such image: {counted(len(entries), 'target')} already gone"
+    going = sum(1 for entry in entries if not entry.missing)
+    return f"{going} of {counted(record.tags, 'tag')} go, {record.tags - going} stay"
+
+
+def _entries_table(entries: list[Entry], now: int) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    grid = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+    grid.add_column(overflow="fold", ratio=4)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold", ratio=6, style="dim")
+    for entry in entries:
+        age = "already gone" if entry.missing else age_text(entry.updated, now)
+        size = "" if entry.missing else size_text(entry.size)
+        grid.add_row(escape(entry.tag), age, size, escape(f"{entry.reason}  ({entry.source})"))
+    return grid
+
+
+def json_lines(plan: Plan) -> Iterator[bytes]:
+    """The preview as one JSON document, in pieces."""
+    encode = msgspec.json.encode
+    yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(plan.footer) + b',"images":[\n'
+    separator = b""
+    for record, entries in plan.images():
+        item = {
+            "registry": record.registry,
+            "image": record.image,
+            "tags": record.tags,
+            "deletions": sum(1 for entry in entries if not entry.missing),
+            "entries": [_plain_entry(entry) for entry in entries],
+        }
+        yield separator + encode(item)
+        separator = b",\n"
+    kept = [msgspec.to_builtins(record) for record in plan.kept_targets()]
+    yield b'\n],"kept_targets":' + encode(kept) + b"}\n"
+
+
+def _plain_entry(entry: Entry) -> dict[str, Any]:
+    facts = msgspec.to_builtins(entry)
+    return {
+        name: value for name, value in facts.items() if name not in ("type", "registry", "image", "check")
+    }
+
+
+def csv_lines(plan: Plan) -> Iterator[str]:
+    """The preview as CSV, line by line."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(CSV_COLUMNS)
+    for _, entries in plan.images():
+        for entry in entries:
+            writer.writerow(_csv_row(entry))
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _csv_row(entry: Entry) -> list[Any]:
+    return [
+        entry.registry,
+        entry.image,
+        entry.tag,
+        entry.policy,
+        entry.source,
+        entry.reason,
+        entry.digest or "",
+        "" if entry.size is None else entry.size,
+        date_text(entry.updated),
+        date_text(entry.last_pulled),
+        "yes" if entry.missing else "",
+    ]
+
+
+def markdown_lines(plan: Plan) -> Iterator[str]:
+    """The preview as Markdown of bounded length, fit for a pull-request comment."""
+    yield f"## pruner plan\n\n{totals_text(plan)} {STORAGE_NOTE}\n\n"
+    rows = []
+    for record, entries in plan.images():
+        rules = sorted({entry.source for entry in entries})
+        going = sum(1 for entry in entries if not entry.missing)
+        shown = ", ".join(map(cell, rules[:3])) + (" …" if len(rules) > 3 else "")
+        name = code_cell(f"{record.registry}/{record.image}")
+        rows.append((name, str(going), str(record.tags - going), shown))
+    yield "\n".join(table(("image", "go", "stay", "rules"), rows)) + "\n"
+    kept = [
+        (code_cell(f"{record.registry}/{record.image}:{record.tag}"), cell(record.reason))
+        for record in plan.kept_targets()
+    ]
+    if kept:
+        yield "\n" + "\n".join(table(("explicit target that stays", "why"), kept)) + "\n"

@@ -1,0 +1,81 @@
+"""The summary of a run on a terminal."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from pruner.model import Status
+from pruner.report.markdown import STORAGE_NOTE
+from pruner.report.summary import hint_for, totals
+from pruner.report.text import counted, size_text
+from pruner.report.write import Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_SHOWN: Final = 30
+_STYLES: Final = {
+    Status.DELETED: "green",
+    Status.GONE: "green",
+    Status.CHANGED: "yellow",
+    Status.FAILED: "red",
+    Status.UNKNOWN: "red",
+    Status.NOT_ATTEMPTED: "yellow",
+}
+
+
+def show_summary(report: Report, console: "Console") -> None:
+    """Counts by status, per policy and per image; failures by cause; requests and time."""
+    summary = report.summary
+    statuses = [status for status in Status if summary.counts[status]]
+    console.print()
+    console.print(_counts_table("policy", summary.policies, statuses))
+    if len(summary.images) > 1 or len(summary.policies) > 1:
+        console.print(_counts_table("image", summary.images, statuses))
+    _show_failures(report, console)
+    _show_stops(report, console)
+    sums = totals(report.record)
+    console.print(
+        f"{counted(summary.total, 'target')}: "
+        + (", ".join(f"{summary.counts[s]:,} {s.value}" for s in statuses) or "nothing to do")
+    )
+    console.print(
+        f"{counted(sums['requests'], 'request')} sent, {sums['throttled_share']:.1%} throttled, "
+        f"{sums['seconds']:.1f} s. The deleted tags referred to {size_text(summary.bytes_referenced)}."
+    )
+    console.print(f"[dim]{STORAGE_NOTE}[/]")
+
+
+def _counts_table(title: str, counts: Mapping[str, Counter[Status]], statuses: list[Status]) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column(title, overflow="fold")
+    for status in statuses:
+        grid.add_column(status.value, justify="right", style=_STYLES[status])
+    for name, numbers in sorted(counts.items())[:_SHOWN]:
+        grid.add_row(escape(name), *(f"{numbers[status]:,}" for status in statuses))
+    if len(counts) > _SHOWN:
+        grid.add_row(f"… and {len(counts) - _SHOWN:,} more, see the report", *("" for _ in statuses))
+    return grid
+
+
+def _show_failures(report: Report, console: "Console") -> None:
+    from rich.markup import escape
+
+    for item in sorted(report.summary.failures.values(), key=lambda item: -item.count):
+        console.print(f"[red]{counted(item.count, 'tag')} failed[/]: {escape(item.error)}")
+        console.print(f"  what to do: {hint_for(item.cause)}")
+        console.print(f"  [dim]{escape(', '.join(item.examples))}{' …' if item.count > 5 else ''}[/]")
+
+
+def _show_stops(report: Report, console: "Console") -> None:
+    from rich.markup import escape
+
+    for registry, reason in report.record.registry_stops.items():
+        console.print(f"[red]stopped on registry {escape(registry)}[/]: {escape(reason)}")
+    end = report.record.end
+    if end is not None and end.stop is not None:
+        console.print(f"[red]stopped ({end.stop})[/]: {escape(end.message or '')}")

@@ -1,0 +1,164 @@
+"""The files of a report, rendered from journal and plan in one streaming pass, each replaced atomically."""
+
+import csv
+import io
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from pruner import __version__
+from pruner.files import atomic_file, private_folder
+from pruner.model import Outcome, Status
+from pruner.plan.file import Plan
+from pruner.report.markdown import STORAGE_NOTE, summary_markdown
+from pruner.report.outcomes import RunRecord, read_outcomes
+from pruner.report.summary import Summary, exit_code, hint_for, run_state, totals
+
+FORMAT: Final = "ncr-pruner.report"
+VERSION: Final = 1
+
+CSV_COLUMNS: Final = (
+    "registry",
+    "image",
+    "tag",
+    "status",
+    "policy",
+    "attempts",
+    "http_status",
+    "cause",
+    "error",
+    "size",
+    "started",
+    "elapsed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A written report: its folder and what it says."""
+
+    folder: Path
+    run_id: str
+    record: RunRecord
+    summary: Summary
+
+    @property
+    def json(self) -> Path:
+        """The machine-readable report."""
+        return self.folder / "report.json"
+
+
+def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
+    """The totals of a run, without writing anything."""
+    record, summary = RunRecord(), Summary()
+    for outcome in read_outcomes(plan, journal, record):
+        summary.take(outcome)
+    return record, summary
+
+
+def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report:
+    """Write ``report.json``, ``outcomes.csv`` and ``summary.md`` into ``folder``."""
+    private_folder(folder)
+    record, summary = RunRecord(), Summary()
+    with ExitStack() as stack:
+        document = stack.enter_context(atomic_file(folder / "report.json"))
+        table = stack.enter_context(atomic_file(folder / "outcomes.csv"))
+        _write_outcomes(plan, journal, record, summary, document, table)
+        facts = report_facts(plan, record, summary, run_id)
+        tail = msgspec.json.format(msgspec.json.encode(facts), indent=2)
+        document.write(b"\n ],\n" + tail.removeprefix(b"{\n") + b"\n")
+    report = Report(folder, run_id, record, summary)
+    with atomic_file(folder / "summary.md") as file:
+        file.write(summary_markdown(run_id, plan, record, summary).encode())
+    return report
+
+
+def _write_outcomes(
+    plan: Plan,
+    journal: Path,
+    record: RunRecord,
+    summary: Summary,
+    document: IO[bytes],
+    table: IO[bytes],
+) -> None:
+    encode = msgspec.json.Encoder().encode
+    text = io.TextIOWrapper(table, encoding="utf-8", newline="", write_through=True)
+    rows = csv.writer(text)
+    rows.writerow(CSV_COLUMNS)
+    document.write(f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "outcomes": ['.encode())
+    separator = b"\n  "
+    for outcome in read_outcomes(plan, journal, record):
+        summary.take(outcome)
+        document.write(separator + encode(outcome))
+        rows.writerow(csv_row(outcome))
+        separator = b",\n  "
+    text.flush()
+    text.detach()
+
+
+def csv_row(outcome: Outcome) -> list[Any]:
+    """One line of ``outcomes.csv``; no cell can be taken for a formula."""
+    target = outcome.target
+    return [
+        target.registry,
+        target.image,
+        target.tag,
+        outcome.status.value,
+        outcome.policy or "",
+        outcome.attempts,
+        outcome.http_status or "",
+        outcome.cause or "",
+        inert_cell(outcome.error or ""),
+        "" if outcome.size is None else outcome.size,
+        outcome.started or "",
+        outcome.elapsed,
+    ]
+
+
+def inert_cell(text: str) -> str:
+    """``text`` so that a spreadsheet does not run it (OWASP, "CSV Injection")."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def report_facts(plan: Plan, record: RunRecord, summary: Summary, run_id: str) -> dict[str, Any]:
+    """Everything of ``report.json`` but the outcomes."""
+    end = record.end
+    start = record.starts[0] if record.starts else None
+    return {
+        "run": run_id,
+        "tool": __version__,
+        "state": run_state(record, summary),
+        "exit_code": int(exit_code(record, summary)),
+        "started": None if start is None else start.at,
+        "ended": None if end is None else end.at,
+        "sessions": len(record.starts),
+        "policy_fingerprint": plan.header.policy_fingerprint,
+        "registries": plan.header.registries,
+        "targets": summary.total,
+        "counts": {status.value: summary.counts[status] for status in Status},
+        "bytes_referenced": summary.bytes_referenced,
+        "delete_attempts": summary.attempts,
+        **totals(record),
+        "stop": None if end is None or end.stop is None else {"kind": end.stop, "message": end.message},
+        "registry_stops": record.registry_stops,
+        "policies": {name: _plain(counts) for name, counts in sorted(summary.policies.items())},
+        "images": {name: _plain(counts) for name, counts in sorted(summary.images.items())},
+        "failures": [
+            {
+                "cause": failure.cause,
+                "count": failure.count,
+                "error": failure.error,
+                "what_to_do": hint_for(failure.cause),
+                "examples": failure.examples,
+            }
+            for failure in sorted(summary.failures.values(), key=lambda item: -item.count)
+        ],
+        "note": STORAGE_NOTE,
+    }
+
+
+def _plain(counts: Any) -> dict[str, int]:
+    return {status.value: counts[status] for status in Status if counts[status]}
