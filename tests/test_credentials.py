@@ -395,7 +395,6 @@ class Metadata:
         self.roles: Answer = "my-role\n"
         self.keys: Answer = keys()
         self.asked: list[str] = []
-        self.headers: list[Any] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.base = ""
@@ -406,7 +405,6 @@ class Metadata:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(request.raw_path)
-        self.headers.append(request.headers)
         await self.gate.wait()
         answer = self.roles if request.raw_path.endswith("/") else self.keys
         if isinstance(answer, web.Response):

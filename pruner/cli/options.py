@@ -24,6 +24,27 @@ class ConnectionOptions:
     allow_plain_http: bool = False
 
 
+def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None or value == "auto":
+        return None if value is None else float("inf")
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate <= 100_000:
+        raise click.BadParameter(f"'{value}' is not a rate; write requests per second, as in 50, or auto")
+    return rate
+
+
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    digits = value.removesuffix("%")
+    if not digits.isascii() or not digits.isdecimal() or not 1 <= int(digits) <= 100:
+        raise click.BadParameter(f"'{value}' is not a percentage; write 1% to 100%")
+    return int(digits) / 100
+
+
 def connection_options(function: F) -> F:
     """Add the options of ConnectionOptions; the command gets them as keywords of the same names."""
     for option in reversed(
@@ -37,7 +58,7 @@ def connection_options(function: F) -> F:
             click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
             click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
             click.option(
-                "--rate", type=_Rate(), metavar="N|auto", help="Most requests per second (default: 10)."
+                "--rate", callback=_rate, metavar="N|auto", help="Most requests per second (default: 10)."
             ),
             click.option(
                 "--concurrency",
@@ -60,23 +81,6 @@ def connection_options(function: F) -> F:
     return function
 
 
-class _Rate(click.ParamType):
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if value == "auto":
-            return float("inf")
-        try:
-            rate = float(value)
-        except ValueError:
-            rate = 0.0
-        if not 0.0 < rate <= 100_000:
-            self.fail(f"'{value}' is not a rate; write requests per second, as in 50, or auto", param, ctx)
-        return rate
-
-
 def split_connection(values: dict[str, Any]) -> ConnectionOptions:
     """Take the options of a connection out of a command's keywords."""
     fields = ConnectionOptions.__dataclass_fields__
@@ -92,7 +96,7 @@ def guard_options(function: F) -> F:
             ),
             click.option(
                 "--max-share",
-                type=_Share(),
+                callback=_share,
                 metavar="PERCENT",
                 help="Refuse if more of an image's tags would go.",
             ),
@@ -106,18 +110,6 @@ def guard_options(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-class _Share(click.ParamType):
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        digits = str(value).removesuffix("%")
-        if not digits.isascii() or not digits.isdecimal() or not 1 <= int(digits) <= 100:
-            self.fail(f"'{value}' is not a percentage; write 1% to 100%", param, ctx)
-        return int(digits) / 100
 
 
 def run_options(function: F) -> F:

@@ -5,13 +5,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
 from pruner.cli.executing import ExecutionOptions, execute
-from pruner.cli.options import ConnectionOptions
+from pruner.cli.options import ConnectionOptions, split_connection
 from pruner.cli.planning import make_plan
 from pruner.cli.previewing import show_preview
 from pruner.cli.talk import Talk
@@ -40,6 +41,14 @@ class RunOptions:
     report_dir: Path | None = None
     form: str = "table"
     all_tags: bool = False
+
+
+def options_from(values: dict[str, Any]) -> RunOptions:
+    """The options of a command out of its keywords (those of ``cli.options``)."""
+    connection = split_connection(values)
+    guards = Guards(**{name: values.pop(name) for name in ("max_deletions", "max_share", "keep_at_least")})
+    execution = ExecutionOptions(values.pop("durable", False), values.pop("deadline", None))
+    return RunOptions(connection, guards, execution, **values)
 
 
 async def preview_only(

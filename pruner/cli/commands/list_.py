@@ -22,7 +22,7 @@ from pruner.report.text import date_text, size_text
 @click.option("--format", "form", type=click.Choice(("table", "json", "names")), default="table")
 @connection_options
 @click.pass_obj
-def command(talk: Talk, reference: str | None, form: str, **rest: Any) -> int:
+def command(talk: Talk, /, reference: str | None, form: str, **rest: Any) -> int:
     """Show what is there."""
     registry, _, image = (reference or "").partition("/")
     if registry:

@@ -6,28 +6,23 @@ from typing import Any
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.executing import ExecutionOptions
-from pruner.cli.options import connection_options, format_options, guard_options, split_connection
-from pruner.cli.running import RunOptions, preview_only
+from pruner.cli.options import connection_options, format_options, guard_options
+from pruner.cli.running import options_from, preview_only
 from pruner.cli.talk import Talk
-from pruner.plan.guards import Guards
 from pruner.policy.loader import load_policies
 
 
 @click.command("plan", help="Show what policies would delete; cannot delete.")
 @click.argument("policies", nargs=-1, required=True, metavar="POLICY...")
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Also write the plan to a file."
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Also write a plan file."
 )
 @format_options
 @guard_options
 @connection_options
 @click.pass_obj
-def command(
-    talk: Talk, policies: tuple[str, ...], output: Path | None, form: str, all_tags: bool, **rest: Any
-) -> int:
+def command(talk: Talk, /, policies: tuple[str, ...], output: Path | None, **rest: Any) -> int:
     """Plan and preview."""
-    connection = split_connection(rest)
     loaded = load_policies(policies)
-    options = RunOptions(connection, Guards(**rest), ExecutionOptions(), form=form, all_tags=all_tags)
+    options = options_from(rest)
     return run_async(lambda: preview_only(loaded, options, talk, output))

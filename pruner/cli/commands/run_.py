@@ -1,22 +1,13 @@
 """``pruner run``."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.executing import ExecutionOptions
-from pruner.cli.options import (
-    connection_options,
-    format_options,
-    guard_options,
-    run_options,
-    split_connection,
-)
-from pruner.cli.running import RunOptions, run_policies
+from pruner.cli.options import connection_options, format_options, guard_options, run_options
+from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
-from pruner.plan.guards import Guards
 from pruner.policy.loader import load_policies
 
 
@@ -27,30 +18,8 @@ from pruner.policy.loader import load_policies
 @guard_options
 @connection_options
 @click.pass_obj
-def command(
-    talk: Talk,
-    policies: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-    state_dir: str | None,
-    report_dir: Path | None,
-    durable: bool,
-    form: str,
-    all_tags: bool,
-    **rest: Any,
-) -> int:
+def command(talk: Talk, /, policies: tuple[str, ...], **rest: Any) -> int:
     """Load, plan, preview, ask, delete, report."""
-    connection = split_connection(rest)
     loaded = load_policies(policies)
-    options = RunOptions(
-        connection,
-        Guards(**rest),
-        ExecutionOptions(durable),
-        dry_run=dry_run,
-        yes=yes,
-        state_dir=state_dir,
-        report_dir=report_dir,
-        form=form,
-        all_tags=all_tags,
-    )
+    options = options_from(rest)
     return run_async(lambda: run_policies(loaded, options, talk))
