@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner.errors import CredentialsError
@@ -310,6 +310,7 @@ class TestConfigure:
             (f"{ENTRY}ncloud_access_key_id = {OTHER_KEY}\n", "line 3: a second ncloud_access_key_id"),
             (f"{ENTRY}[DEFAULT]\n{OTHER_ENTRY}", "line 4: a second ncloud_access_key_id"),
             (f"{ENTRY}{SECRET}\n", "line 3: neither"),
+            (f"{ENTRY}{SECRET}=a\n{SECRET}=b\n", "line 4: a second setting of one name"),
             (f"[unclosed\n{ENTRY}", "line 1: not a section header"),
             (f"[]\n{ENTRY}", "line 1: not a section header"),
             (f"[a] b\n{ENTRY}", "line 1: not a section header"),
@@ -359,6 +360,7 @@ class TestConfigure:
         with pytest.raises(CredentialsError, match="cannot be read: Permission denied"):
             from_configure(path, None)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=300))
     def test_any_content_is_read_or_refused(self, tmp_path_factory: Any, content: bytes) -> None:
         path = tmp_path_factory.getbasetemp() / "any-configure"

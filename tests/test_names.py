@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner import names
@@ -132,6 +132,7 @@ def test_printable_is_cut() -> None:
     assert names.printable("abc", 2) == "ab… (3 characters)"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.integers(0, 300))
 def test_printable_is_always_printable(text: str, limit: int) -> None:
     shown = names.printable(text, limit)

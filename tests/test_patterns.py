@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner.policy import patterns
@@ -212,6 +212,7 @@ names = st.text("ab-./", max_size=12)
 simple = st.lists(st.sampled_from(["*", "?", "a", "b", "-", ".", "[ab]", "[!a]"]), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(plain, st.text(max_size=40))
 def test_a_glob_without_metacharacters_matches_itself_only(glob: str, other: str) -> None:
     matches = compile_globs([glob])
@@ -220,24 +221,28 @@ def test_a_glob_without_metacharacters_matches_itself_only(glob: str, other: str
     assert matches(other) == (other == glob)
 
 
+@settings(deadline=None)
 @given(plain.filter(lambda text: "\n" not in text))
 def test_its_expression_does_too(glob: str) -> None:
     assert re.fullmatch(glob_to_regex(glob), glob)
     assert compile_globs([glob, "zz*"])(glob)
 
 
+@settings(deadline=None)
 @given(simple.map("".join), st.text("ab-.", max_size=12))
 def test_within_one_component_it_is_a_shell_glob(glob: str, name: str) -> None:
     if "**" not in glob:
         assert compile_globs([glob])(name) == fnmatch.fnmatchcase(name, glob)
 
 
+@settings(deadline=None)
 @given(names)
 def test_two_stars_match_every_name(name: str) -> None:
     assert compile_globs(["**"])(name)
     assert compile_globs(["*"])(name) == ("/" not in name)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), simple.map("".join)), min_size=1, max_size=6), names)
 def test_a_list_is_decided_by_its_last_match(rules: list[tuple[bool, str]], name: str) -> None:
     expected = not any(include for include, _ in rules)
@@ -247,6 +252,7 @@ def test_a_list_is_decided_by_its_last_match(rules: list[tuple[bool, str]], name
     assert compile_globs([glob if include else f"!{glob}" for include, glob in rules])(name) == expected
 
 
+@settings(deadline=None)
 @given(st.text("ab*?[]!^-/\\.é…", min_size=1, max_size=12))
 def test_any_glob_compiles_or_is_refused(glob: str) -> None:
     try:

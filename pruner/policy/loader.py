@@ -129,7 +129,13 @@ class _Loaded:
         def locate(path: _Loc) -> str:
             return f"{name}:{(source.keys.get(path) or source.position(path)).line}"
 
-        for policy in compile_policies(document, locate):
+        try:
+            policies = compile_policies(document, locate)
+        except ValueError as error:
+            # Each pattern is fine by itself; only all patterns of a list together can be too large.
+            self.problems.append(f"{name}:1:1: {error}")
+            return
+        for policy in policies:
             first = next((other for other in self.policies if other.name == policy.name), None)
             if first is not None:
                 self.problems.append(

@@ -28,6 +28,7 @@ from pruner.names import printable
 
 MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_DEPTH: Final = 40
+MAX_VALUES: Final = 500_000
 
 Path = tuple[str | int, ...]
 _CORE_TAG: Final = "tag:yaml.org,2002:"
@@ -197,6 +198,8 @@ class _Builder:
                 frame.container.append(value)
         else:
             self.document.data = value
+        if len(self.document.values) >= MAX_VALUES:
+            raise YamlError(position, f"more than {MAX_VALUES:,} values in one file; split it")
         self.document.values[path] = position
         return path
 

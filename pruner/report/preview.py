@@ -102,7 +102,9 @@ def _entries_table(entries: list[Entry], now: int) -> Any:
 def json_lines(plan: Plan) -> Iterator[bytes]:
     """The preview as one JSON document, in pieces."""
     encode = msgspec.json.encode
-    yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(plan.footer) + b',"images":[\n'
+    totals = msgspec.to_builtins(plan.footer)
+    summary = {name: value for name, value in totals.items() if name not in ("type", "sha256")}
+    yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(summary) + b',"images":[\n'
     separator = b""
     for record, entries in plan.images():
         item = {

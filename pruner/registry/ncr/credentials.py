@@ -267,7 +267,9 @@ def _set(values: dict[str, str], line: str, where: str) -> None:
     if not equals:
         raise CredentialsError(f"{where}: neither a [section] nor a 'name = value' line")
     if key in values:
-        raise CredentialsError(f"{where}: a second {printable(key, 60)} in one profile; keep one of them")
+        # Half of a secret that was broken over two lines looks like a name, too.
+        what = key if key in _FILE_KEYS else "setting of one name"
+        raise CredentialsError(f"{where}: a second {what} in one profile; keep one of them")
     # An empty answer to 'ncloud configure' leaves an empty value: the same as none.
     if value:
         values[key] = value

@@ -53,7 +53,8 @@ class Transport:
         self.endpoint = endpoint
         self._session = session
         self._credentials = credentials
-        self._signer = Signer(credentials.current)
+        self._signed_with = credentials.current
+        self._signer = Signer(self._signed_with)
         self._timeout = timeout
         self._clock = clock
         self.requests_sent = 0
@@ -68,8 +69,10 @@ class Transport:
         Raises RequestError: ResponseError for a status outside 2xx, ConnectError when the request did not
         leave, LostReplyError when it may have, RedirectError, MalformedReplyError for an endless body.
         """
-        if await self._credentials.refresh_if_needed():
-            self._signer = Signer(self._credentials.current)
+        await self._credentials.refresh_if_needed()
+        if self._credentials.current is not self._signed_with:
+            self._signed_with = self._credentials.current
+            self._signer = Signer(self._signed_with)
         target = self.endpoint.prefix + path
         headers = self._signer.headers(method, target, str(int(self._clock() * 1000)))
         headers.update(COMMON_HEADERS)
