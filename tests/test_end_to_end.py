@@ -345,7 +345,7 @@ def test_a_signal_drains_and_reports(program, emulated, number, code):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == code, stderr
     report = program.reports()[0]
     assert_consistent(report, emulator, process)
