@@ -98,13 +98,16 @@ async def carry_out(
     """Execute a plan and report on it."""
     await execute(connections, plan, run, state, options.execution, talk)
     report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
-    tell(report, talk)
+    tell(report, talk, on_stdout=options.form == "table")
     return exit_code(report.record, report.summary)
 
 
-def tell(report: Report, talk: Talk) -> None:
-    """Show the summary of a run, where its report is, and how to go on."""
-    show_summary(report, result_console())
+def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
+    """Show the summary of a run, where its report is, and how to go on.
+
+    It goes to stderr where stdout holds a preview for machines.
+    """
+    show_summary(report, result_console(stderr=not on_stdout))
     talk.say(f"Report: {report.folder}{'' if str(report.folder).endswith('/') else '/'}", run=report.run_id)
     if report.summary.not_done:
         talk.say(f"Go on with: pruner resume {report.run_id}")
