@@ -14,7 +14,7 @@ from pruner.cli.connections import Connections
 from pruner.cli.progress import show_progress
 from pruner.cli.talk import Talk
 from pruner.engine.executor import Executor, ExecutorSettings
-from pruner.engine.journal import VERSION, End, Journal, Progress, Start
+from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
 from pruner.engine.lock import registry_locks
 from pruner.engine.runs import RunDirectory
 from pruner.engine.state import RunState
@@ -22,6 +22,7 @@ from pruner.model import StopKind
 from pruner.plan.file import Plan
 from pruner.tasks import task_group
 
+TICK_SECONDS = 1.0
 _SIGNALS = {
     signal.SIGINT: StopKind.INTERRUPTED,
     signal.SIGTERM: StopKind.TERMINATED,
@@ -62,7 +63,9 @@ async def execute(
             dice=Random(),  # noqa: S311 - jitter, not a secret
         )
         try:
-            cancelled = await _supervised(executor, plan, progress, state, connections, options, talk)
+            cancelled = await _supervised(
+                executor, journal, plan, progress, state, connections, options, talk
+            )
         finally:
             seconds = time.monotonic() - started
             _end(journal, state, connections, requests, seconds)
@@ -72,6 +75,7 @@ async def execute(
 
 async def _supervised(
     executor: Executor,
+    journal: Journal,
     plan: Plan,
     progress: Progress,
     state: RunState,
@@ -84,6 +88,7 @@ async def _supervised(
         with anyio.CancelScope() as working:
             await helpers.start(_obey_signals, state, working, talk)
             helpers.start_soon(show_progress, state, connections.gates, talk)
+            helpers.start_soon(_tick, journal, state, connections)
             if options.deadline is not None:
                 helpers.start_soon(_stop_at, options.deadline, state)
             await executor.run(plan.images(), progress)
@@ -108,6 +113,28 @@ async def _obey_signals(
             name = signal.Signals(number).name
             state.stop(_SIGNALS[signal.Signals(number)], f"{name} received")
             talk.warn(f"{name}: finishing what is in flight; once more cancels it")
+
+
+async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:
+    """Note once a second how the run goes, for the report's time line."""
+    gates = connections.gates
+    while True:
+        await anyio.sleep(TICK_SECONDS)
+        rate = sum(gate.pacer.rate for gate in gates)
+        try:
+            journal.write(
+                Tick(
+                    int(time.time() * 1000),
+                    state.stats.done,
+                    sum(gate.granted for gate in gates),
+                    sum(gate.refusals for gate in gates),
+                    sum(gate.in_flight for gate in gates),
+                    0.0 if rate == float("inf") else round(rate, 2),
+                )
+            )
+        except JournalWriteError as error:
+            state.stop(StopKind.DISK, str(error))
+            return
 
 
 async def _stop_at(seconds: float, state: RunState) -> None:

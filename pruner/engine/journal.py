@@ -66,6 +66,20 @@ class RegistryStop(msgspec.Struct, frozen=True, tag="registry_stop", tag_field="
     reason: str
 
 
+class Tick(msgspec.Struct, frozen=True, tag="tick", tag_field="type", gc=False):
+    """How the run goes, once a second. Counts since the session began; ``rate`` is what the pacer grants.
+
+    ``at`` in epoch milliseconds; ``rate`` in requests per second, 0 without a limit.
+    """
+
+    at: int
+    done: int
+    requests: int
+    throttled: int
+    in_flight: int
+    rate: float
+
+
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="type", omit_defaults=True):
     """A session ended on its own terms. ``stop`` is None when all was done; ``stats`` are its totals."""
 
@@ -77,7 +91,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="type", omit_default
 
 NOT_FINAL: Final = frozenset({Status.UNKNOWN, Status.NOT_ATTEMPTED})
 
-Line = Start | Claim | Done | RegistryStop | End
+Line = Start | Claim | Done | RegistryStop | Tick | End
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 

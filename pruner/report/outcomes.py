@@ -3,12 +3,24 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pruner.engine.journal import NOT_FINAL, Claim, Done, End, Line, RegistryStop, SeqSet, Start, read_journal
+from pruner.engine.journal import (
+    NOT_FINAL,
+    Claim,
+    Done,
+    End,
+    Line,
+    RegistryStop,
+    SeqSet,
+    Start,
+    Tick,
+    read_journal,
+)
 from pruner.engine.recheck import outcome_of
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
 from pruner.plan.records import Entry
 
+MAX_TICKS = 2000
 CUT_OFF = "its DELETE was sent, and the run was cut off before an answer; resume the run to find out"
 
 
@@ -19,6 +31,7 @@ class RunRecord:
         self.starts: list[Start] = []
         self.ends: list[End] = []
         self.registry_stops: dict[str, str] = {}
+        self.ticks: list[Tick] = []
 
     def take(self, line: Line) -> None:
         """Note a line that is no outcome."""
@@ -27,8 +40,16 @@ class RunRecord:
             self.registry_stops.clear()
         elif isinstance(line, End):
             self.ends.append(line)
+        elif isinstance(line, Tick):
+            self._take_tick(line)
         elif isinstance(line, RegistryStop):
             self.registry_stops[line.registry] = line.reason
+
+    def _take_tick(self, tick: Tick) -> None:
+        """Keep at most MAX_TICKS: of a long run every second one is dropped, again and again."""
+        self.ticks.append(tick)
+        if len(self.ticks) > MAX_TICKS:
+            del self.ticks[1::2]
 
     @property
     def end(self) -> End | None:
