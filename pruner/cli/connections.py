@@ -147,6 +147,7 @@ class Connections:
         return {
             registry: RegistryFacts(str(place.endpoint), place.region, place.profile)
             for registry, place in sorted(self._places.items())
+            if registry
         }
 
     def readers(self) -> "dict[str, TagReader]":

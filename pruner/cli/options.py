@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,16 +134,63 @@ def run_options(function: F) -> F:
     return function
 
 
+def _inventory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Any:
+    if value is None:
+        return None
+    from pruner.plan.inventory_file import InventoryFile
+
+    return InventoryFile(value)
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not a time; write 2026-12-01 or 2026-12-01T08:00Z") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def offline_options(function: F) -> F:
+    """Add what lets a command decide without the registry."""
+    for option in reversed(
+        [
+            click.option(
+                "--inventory",
+                type=click.Path(dir_okay=False, path_type=Path),
+                callback=_inventory,
+                metavar="FILE",
+                help="Decide on a saved inventory; no network.",
+            ),
+            click.option("--now", callback=_moment, metavar="TIME", help="Judge ages as of this time (UTC)."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def duration_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The milliseconds of a duration option."""
+    from pruner.policy.duration import parse_duration
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 FORMATS = ("table", "json", "csv", "markdown")
+form_option = click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", help="Form of the preview."
+)
 
 
 def format_options(function: F) -> F:
     """Add how a preview is shown."""
     for option in reversed(
         [
-            click.option(
-                "--format", "form", type=click.Choice(FORMATS), default="table", help="Form of the preview."
-            ),
+            form_option,
             click.option("--all-tags", is_flag=True, help="Do not fold long lists of tags."),
         ]
     ):

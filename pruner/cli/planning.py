@@ -1,34 +1,98 @@
-"""Making a plan for a command: connect, check the registries, list, decide, write."""
+"""Making a plan for a command, from the registry or from a saved inventory. Sends no DELETE."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pruner.cli.connections import Connections
+from pruner.cli.options import ConnectionOptions
 from pruner.cli.talk import Talk
 from pruner.files import atomic_file
 from pruner.plan.build import PlanBuilder, PlanRequest
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import Guards
-from pruner.plan.inventory import check_registries, list_images
+from pruner.plan.inventory import Take, check_registries, list_images
+from pruner.plan.inventory_file import InventoryFile, replay
+from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import PolicySet
 from pruner.policy.retention import RegistryPolicies
 
 
-async def make_plan(
+def indexed(policies: PolicySet, keep_at_least: int | None) -> dict[str, RegistryPolicies]:
+    """The policies of each registry."""
+    return {
+        registry: RegistryPolicies(policies.in_registry(registry), keep_at_least)
+        for registry in policies.registry_names
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where tags come from: a saved inventory, or the registry. ``now`` in epoch milliseconds."""
+
+    connection: ConnectionOptions
+    inventory: InventoryFile | None = None
+    now: int | None = None
+
+    @property
+    def moment(self) -> int:
+        """The moment that ages are judged at: as asked, else when the inventory was saved, else now."""
+        if self.now is not None:
+            return self.now
+        return int(time.time() * 1000) if self.inventory is None else self.inventory.header.listed_at
+
+
+async def feed_images(
+    source: Source, policies: PolicySet, index: Mapping[str, RegistryPolicies], take: Take, talk: Talk
+) -> None:
+    """Give ``take`` every image that ``policies`` concern."""
+    if source.inventory is not None:
+        replay(source.inventory, index, take)
+        return
+    async with Connections(source.connection, policies.registries, talk) as connections:
+        await connections.open(policies.registry_names)
+        await check_registries(connections.readers())
+        await list_images(connections.readers(), index, take)
+
+
+async def plan_live(
     connections: Connections, policies: PolicySet, guards: Guards, path: Path, talk: Talk
 ) -> Plan:
-    """List what ``policies`` concern, decide, and write a plan to ``path``. Sends no DELETE."""
+    """List what ``policies`` concern, decide, and write a plan to ``path``."""
     await connections.open(policies.registry_names)
     readers = connections.readers()
     await check_registries(readers)
-    indexed = {
-        registry: RegistryPolicies(policies.in_registry(registry), guards.keep_at_least)
-        for registry in policies.registry_names
-    }
-    request = PlanRequest(policies, connections.facts(), guards, int(time.time() * 1000))
+    index = indexed(policies, guards.keep_at_least)
+    now = int(time.time() * 1000)
+    request = PlanRequest(policies, connections.facts(), guards, now, now)
     with atomic_file(path) as file:
-        builder = PlanBuilder(request, indexed, file)
-        await list_images(readers, indexed, builder.take)
+        builder = PlanBuilder(request, index, file)
+        await list_images(readers, index, builder.take)
         footer = builder.finish()
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
     return open_plan(path)
+
+
+def plan_offline(source: Source, policies: PolicySet, guards: Guards, path: Path) -> Plan:
+    """Decide from a saved inventory and write a plan to ``path``; touches no network."""
+    inventory = source.inventory
+    assert inventory is not None
+    index = indexed(policies, guards.keep_at_least)
+    facts: dict[str, RegistryFacts] = {
+        name: known for name, known in inventory.header.registries.items() if name in index
+    }
+    request = PlanRequest(policies, facts, guards, inventory.header.listed_at, source.moment)
+    with atomic_file(path) as file:
+        builder = PlanBuilder(request, index, file)
+        replay(inventory, index, builder.take)
+        builder.finish()
+    return open_plan(path)
+
+
+async def make_plan(source: Source, policies: PolicySet, guards: Guards, path: Path, talk: Talk) -> Plan:
+    """A plan from wherever ``source`` says."""
+    if source.inventory is not None:
+        return plan_offline(source, policies, guards, path)
+    async with Connections(source.connection, policies.registries, talk) as connections:
+        return await plan_live(connections, policies, guards, path, talk)

@@ -13,7 +13,7 @@ from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
 from pruner.cli.executing import ExecutionOptions, execute
 from pruner.cli.options import ConnectionOptions, split_connection
-from pruner.cli.planning import make_plan
+from pruner.cli.planning import Source, make_plan, plan_live
 from pruner.cli.previewing import show_preview
 from pruner.cli.talk import Talk
 from pruner.engine.runs import RunDirectory, new_run, state_directory
@@ -21,6 +21,7 @@ from pruner.errors import ExitCode, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
 from pruner.plan.guards import Guards
+from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.policy import PolicySet
 from pruner.report.summary import exit_code
 from pruner.report.terminal import show_summary
@@ -41,6 +42,8 @@ class RunOptions:
     report_dir: Path | None = None
     form: str = "table"
     all_tags: bool = False
+    inventory: InventoryFile | None = None
+    now: int | None = None
 
 
 def options_from(values: dict[str, Any]) -> RunOptions:
@@ -55,16 +58,16 @@ async def preview_only(
     policies: PolicySet, options: RunOptions, talk: Talk, output: Path | None = None
 ) -> ExitCode:
     """Plan and show what would go. The same code as the real thing, up to the DELETE."""
-    async with Connections(options.connection, policies.registries, talk) as connections:
-        if output is not None:
-            plan = await make_plan(connections, policies, options.guards, output, talk)
-            show_preview(plan, options.form, all_tags=options.all_tags)
-            talk.say(f"Plan written to {output}")
-            return ExitCode.DONE
-        with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
-            path = Path(folder) / "plan.jsonl"
-            plan = await make_plan(connections, policies, options.guards, path, talk)
-            show_preview(plan, options.form, all_tags=options.all_tags)
+    source = Source(options.connection, options.inventory, options.now)
+    if output is not None:
+        plan = await make_plan(source, policies, options.guards, output, talk)
+        show_preview(plan, options.form, all_tags=options.all_tags)
+        talk.say(f"Plan written to {output}")
+        return ExitCode.DONE
+    with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
+        path = Path(folder) / "plan.jsonl"
+        plan = await make_plan(source, policies, options.guards, path, talk)
+        show_preview(plan, options.form, all_tags=options.all_tags)
     return ExitCode.DONE
 
 
@@ -78,13 +81,13 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     run = new_run(state, time.time())
     try:
         async with Connections(options.connection, policies.registries, talk) as connections:
-            plan = await make_plan(connections, policies, options.guards, run.plan, talk)
+            plan = await plan_live(connections, policies, options.guards, run.plan, talk)
             show_preview(plan, options.form, all_tags=options.all_tags)
             if plan.entries_left:
                 confirm(plan.entries_left, options.yes)
             return await carry_out(connections, plan, run, state, options, talk)
     finally:
-        _forget_unused(run)
+        forget_unused(run)
 
 
 async def carry_out(
@@ -126,7 +129,7 @@ def confirm(count: int, yes: bool) -> None:
         raise RefusedError("not confirmed, nothing was deleted")
 
 
-def _forget_unused(run: RunDirectory) -> None:
+def forget_unused(run: RunDirectory) -> None:
     """A run that never began leaves no directory behind."""
     if not run.journal.exists():
         run.plan.unlink(missing_ok=True)

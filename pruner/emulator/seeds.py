@@ -1,5 +1,6 @@
 """Reading of seeds: what an emulator holds when it starts."""
 
+import gzip
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ def open_seed(seed: str | Mapping[str, Any], now_ms: int) -> Store:
     if seed.startswith("generate:"):
         return generated_store(seed, now_ms)
     path = Path(seed)
-    if path.suffix in {".jsonl", ".ndjson"}:
+    if {".jsonl", ".ndjson"} & set(path.suffixes):
         return _lines_store(path, now_ms)
     try:
         document = json.loads(path.read_bytes())
@@ -53,11 +54,20 @@ def _document_store(document: Mapping[str, Any], now_ms: int) -> Store:
 
 
 def _lines_store(path: Path, now_ms: int) -> Store:
-    """Read one tag per line, each with the names of its ``registry`` and ``image``."""
+    """Read one tag per line, each with the names of its ``registry`` and ``image``.
+
+    Lines of another ``type`` than ``tag``, as saved inventories have, hold no tag; an image line makes an
+    image that may have none.
+    """
     found: dict[str, dict[str, list[Tag]]] = {}
     for number, entry in _lines(path):
+        if entry.get("type") in {"header", "footer"}:
+            continue
         try:
             registry, image = str(entry["registry"]), str(entry["image"])
+            if entry.get("type") == "image":
+                found.setdefault(registry, {}).setdefault(image, [])
+                continue
             tag = _tag(entry, f"{registry}/{image}", now_ms)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number}: {error!r}") from error
@@ -71,7 +81,8 @@ def _lines_store(path: Path, now_ms: int) -> Store:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open("rb") as file:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

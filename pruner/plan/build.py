@@ -25,11 +25,15 @@ from pruner.policy.retention import ImagePolicies, RegistryPolicies, decide
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What a plan is made from, besides the inventory. ``now`` in epoch milliseconds."""
+    """What a plan is made from, besides the inventory.
+
+    ``listed_at`` and ``now``, the moment that ages are judged at, in epoch milliseconds.
+    """
 
     policies: PolicySet
     registries: Mapping[str, RegistryFacts]
     guards: Guards
+    listed_at: int
     now: int
 
     def header(self) -> Header:
@@ -41,7 +45,8 @@ class PlanRequest:
             policy_fingerprint=self.policies.fingerprint,
             policy_files=self.policies.files,
             registries=dict(sorted(self.registries.items())),
-            listed_at=self.now,
+            listed_at=self.listed_at,
+            decided_at=self.now,
             guards=self.guards.described(),
         )
 
@@ -77,7 +82,7 @@ class PlanBuilder:
                 listing.registry,
                 listing.image,
                 len(tags),
-                len(going),
+                len(going) + len(missing),
                 sum(decision.tag.size or 0 for decision in going),
                 listing.tags is None,
             )

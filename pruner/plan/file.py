@@ -134,6 +134,24 @@ class Plan:
         if current is not None and entries:
             yield current, entries
 
+    def edited_images(self) -> Iterator[tuple[ImageRecord, int]]:
+        """The images that deletions were removed from, and how many are left of each."""
+        for record, left in self._counts():
+            if left < record.entries:
+                yield record, left
+
+    def _counts(self) -> Iterator[tuple[ImageRecord, int]]:
+        current: ImageRecord | None = None
+        left = 0
+        for record in self.records():
+            if isinstance(record, ImageRecord):
+                if current is not None:
+                    yield current, left
+                current, left = record, 0
+            left += isinstance(record, Entry)
+        if current is not None:
+            yield current, left
+
     def kept_targets(self) -> Iterator[KeptTarget]:
         """The explicit targets that stay all the same."""
         return (record for record in self.records() if isinstance(record, KeptTarget))
@@ -181,9 +199,10 @@ class _Verifier:
             raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
         edits = self._edits(footer)
         if self.digest.hexdigest() != footer.sha256 and not allow_edited:
+            what = f" ({edits_text(edits)})" if edits.removed else ""
             raise PlanError(
-                f"{self.path}: the plan was changed after it was written"
-                f"{_removed_text(edits)}; write it anew, or say --allow-edited if only deletions were removed"
+                f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
+                f"--allow-edited if only deletions were removed"
             )
         return Plan(self.path, header, footer, edits)
 
@@ -250,9 +269,10 @@ class _Verifier:
         return Edits(tuple(sorted(self.seen)))
 
 
-def _removed_text(edits: Edits) -> str:
+def edits_text(edits: Edits) -> str:
+    """What was removed, in words; empty if nothing was."""
     if not edits.removed:
         return ""
     shown = ", ".join(map(str, edits.removed[:10]))
     more = "" if len(edits.removed) <= 10 else f" and {len(edits.removed) - 10} more"
-    return f" (deletions {shown}{more} were removed)"
+    return f"deletions number {shown}{more} were removed"

@@ -66,6 +66,13 @@ async def list_images(
         await _list_in_order(reader, registry, sorted(wanted), existing, take)
 
 
+async def list_everything(readers: Mapping[str, TagReader], take: Take) -> None:
+    """Give ``take`` every image of each registry, sorted by registry and image."""
+    for registry, reader in sorted(readers.items()):
+        images = await reader.images(registry)
+        await _list_in_order(reader, registry, images, set(images), take)
+
+
 async def _list_in_order(
     reader: TagReader, registry: str, images: Sequence[str], existing: set[str], take: Take
 ) -> None:

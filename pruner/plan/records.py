@@ -19,7 +19,11 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
-    """The first line. ``listed_at`` in epoch milliseconds."""
+    """The first line.
+
+    ``listed_at`` is when the registry was listed, ``decided_at`` the moment that ages were judged at; both
+    in epoch milliseconds.
+    """
 
     format: str
     version: int
@@ -28,12 +32,12 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
     policy_files: tuple[str, ...]
     registries: dict[str, RegistryFacts]
     listed_at: int
+    decided_at: int
     guards: dict[str, Any]
-    keep_at_least: int | None = None
 
 
 class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", omit_defaults=True):
-    """An image that the entries after it belong to: its tags, and how many of them go.
+    """An image that the entries after it belong to: how many tags it has, and how many entries follow.
 
     ``missing`` says that the registry has no such image.
     """
@@ -41,7 +45,7 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
     registry: str
     image: str
     tags: int
-    deletions: int
+    entries: int
     bytes: int = 0
     missing: bool = False
 

@@ -94,6 +94,8 @@ class PolicySet:
     registries: dict[str, RegistrySettings]
     fingerprint: str
     files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is valid but probably not meant so, as ``file:line: …``."""
 
     @property
     def registry_names(self) -> list[str]:

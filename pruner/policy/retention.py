@@ -27,6 +27,12 @@ _UNKNOWN_SIBLING: Final = Reason(
 _NO_SUBJECT: Final = Reason(ReasonKind.COSIGN, "attached to an image that no tag here names")
 
 
+def attachment_subject(name: str) -> str | None:
+    """The digest of the image that a cosign-style tag belongs to, or None for an ordinary tag."""
+    match = _ATTACHMENT.fullmatch(name)
+    return None if match is None else f"sha256:{match[1]}"
+
+
 Selected = tuple[ExplicitTarget, bool]
 """An explicit target, and whether its policy lets shared digests go."""
 
@@ -148,9 +154,9 @@ class _Decider:
         found = {}
         for index, name in enumerate(self.table.names):
             if name.startswith("sha256-"):
-                match = _ATTACHMENT.fullmatch(name)
-                if match is not None:
-                    found[index] = f"sha256:{match[1]}"
+                subject = attachment_subject(name)
+                if subject is not None:
+                    found[index] = subject
         return found
 
     def _keep(self, index: int, reason: Reason) -> None:

@@ -51,7 +51,7 @@ def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> Non
     """The preview for a terminal: each image with the tags that go; long lists are folded."""
     from rich.markup import escape
 
-    now = plan.header.listed_at
+    now = plan.header.decided_at
     cut = 0
     for record, entries in plan.images():
         console.print(

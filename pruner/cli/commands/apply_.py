@@ -1,0 +1,129 @@
+"""``pruner apply``."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pruner.cli.asynchronous import run_async
+from pruner.cli.connections import Connections
+from pruner.cli.options import (
+    ConnectionOptions,
+    connection_options,
+    duration_option,
+    form_option,
+    run_options,
+)
+from pruner.cli.previewing import show_preview
+from pruner.cli.running import RunOptions, carry_out, confirm, forget_unused, options_from
+from pruner.cli.talk import Talk
+from pruner.engine.runs import new_run, state_directory
+from pruner.errors import ExitCode, RefusedError
+from pruner.files import atomic_file, private_folder
+from pruner.plan.file import Plan, edits_text, open_plan
+from pruner.plan.records import Header, RegistryFacts
+from pruner.policy.duration import format_age
+from pruner.policy.policy import RegistrySettings
+from pruner.registry.ncr.endpoint import parse_endpoint, region_endpoint
+from pruner.report.text import counted
+
+_CLOCK_TOLERANCE_MS = 300_000
+
+
+@click.command("apply", help="Carry out a plan that was written and reviewed before.")
+@click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--max-age",
+    callback=duration_option,
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="Refuse a plan older than this.",
+)
+@click.option("--allow-edited", is_flag=True, help="Accept a plan that deletions were removed from.")
+@run_options
+@form_option
+@connection_options
+@click.pass_obj
+def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest: Any) -> int:
+    """Verify, preview, ask, delete what still holds, report."""
+    verified = open_plan(plan, allow_edited=allow_edited)
+    options = options_from(rest)
+    _check_time(verified.header, max_age, int(time.time() * 1000))
+    _check_endpoints(verified.header.registries, options.connection)
+    if verified.edits.removed:
+        talk.say(f"Edited: {edits_text(verified.edits)}")
+    return run_async(lambda: _apply(verified, options, talk))
+
+
+def _check_time(header: Header, max_age: int, now: int) -> None:
+    age = now - header.listed_at
+    if age > max_age:
+        raise RefusedError(
+            f"refused, nothing was deleted: the plan is {format_age(age)} old, --max-age allows "
+            f"{format_age(max_age)}; make a new plan"
+        )
+    if max(header.listed_at, header.decided_at) > now + _CLOCK_TOLERANCE_MS:
+        raise RefusedError("refused, nothing was deleted: the plan was made for a time that is yet to come")
+
+
+def _check_endpoints(registries: Mapping[str, RegistryFacts], options: ConnectionOptions) -> None:
+    """A plan is for the endpoint it was made at, and for no other."""
+    if options.endpoint:
+        here = str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
+    elif options.region:
+        here = str(region_endpoint(options.region))
+    else:
+        return
+    for registry, facts in registries.items():
+        if facts.endpoint != here:
+            raise RefusedError(
+                f"refused, nothing was deleted: the plan is for registry '{registry}' at {facts.endpoint}, "
+                f"not at {here}"
+            )
+
+
+async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
+    if options.dry_run:
+        show_preview(plan, options.form, all_tags=options.all_tags)
+        return ExitCode.DONE
+    state = state_directory(options.state_dir)
+    if options.report_dir is not None:
+        private_folder(options.report_dir)
+    run = new_run(state, time.time())
+    try:
+        with plan.path.open("rb") as source, atomic_file(run.plan) as copy:
+            shutil.copyfileobj(source, copy)
+        own = open_plan(run.plan, allow_edited=bool(plan.edits.removed))
+        show_preview(own, options.form, all_tags=options.all_tags)
+        if own.entries_left:
+            confirm(own.entries_left, options.yes)
+        settings = settings_of(own.header)
+        async with Connections(options.connection, settings, talk) as connections:
+            return await carry_out(connections, own, run, state, options, talk)
+    finally:
+        forget_unused(run)
+
+
+def settings_of(header: Header) -> dict[str, RegistrySettings]:
+    """The registries' settings as a plan states them."""
+    return {
+        registry: RegistrySettings("plan", None, facts.endpoint, facts.profile)
+        for registry, facts in header.registries.items()
+    }
+
+
+def edit_check(paths: tuple[str, ...]) -> int:
+    """Say what a person removed from plans; an added or altered deletion is an error."""
+    for path in paths:
+        plan = open_plan(Path(path), allow_edited=True)
+        said = edits_text(plan.edits) if plan.edits.removed else "nothing was removed"
+        click.echo(f"{path}: {said}; {counted(plan.entries_left, 'deletion')} left")
+        for record, left in plan.edited_images():
+            click.echo(
+                f"  {record.registry}/{record.image}: {record.entries - left} of {record.entries} removed"
+            )
+    return 0
