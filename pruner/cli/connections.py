@@ -31,6 +31,13 @@ DEFAULT_RATE = 10.0
 DEFAULT_CONCURRENCY = 16
 
 
+def endpoint_asked_for(options: ConnectionOptions) -> str | None:
+    """The endpoint that the command line or the environment names, or None."""
+    if options.endpoint:
+        return str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
+    return str(region_endpoint(options.region)) if options.region else None
+
+
 class _Place(NamedTuple):
     endpoint: Endpoint
     region: str | None

@@ -113,13 +113,27 @@ def guard_options(function: F) -> F:
     return function
 
 
+def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    milliseconds = duration_option(ctx, param, value)
+    return None if milliseconds is None else milliseconds / 1000
+
+
+state_option = click.option("--state-dir", metavar="DIR", help="Where runs are kept (or PRUNER_STATE_DIR).")
+durable_option = click.option(
+    "--durable", is_flag=True, help="Force the journal to the disk as it is written."
+)
+deadline_option = click.option(
+    "--deadline", callback=_deadline, metavar="DURATION", help="Finish cleanly after this time, as in 55m."
+)
+
+
 def run_options(function: F) -> F:
     """Add what carrying out a plan takes."""
     for option in reversed(
         [
             click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
             click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting."),
-            click.option("--state-dir", metavar="DIR", help="Where runs are kept (or PRUNER_STATE_DIR)."),
+            state_option,
             click.option(
                 "--report",
                 "report_dir",
@@ -127,7 +141,8 @@ def run_options(function: F) -> F:
                 metavar="DIR",
                 help="Folder for the report (default: the run's own).",
             ),
-            click.option("--durable", is_flag=True, help="Force the journal to the disk as it is written."),
+            durable_option,
+            deadline_option,
         ]
     ):
         function = option(function)

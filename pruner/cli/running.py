@@ -46,10 +46,13 @@ class RunOptions:
     now: int | None = None
 
 
+GUARDS = ("max_deletions", "max_share", "keep_at_least")
+
+
 def options_from(values: dict[str, Any]) -> RunOptions:
     """The options of a command out of its keywords (those of ``cli.options``)."""
     connection = split_connection(values)
-    guards = Guards(**{name: values.pop(name) for name in ("max_deletions", "max_share", "keep_at_least")})
+    guards = Guards(**{name: values.pop(name, None) for name in GUARDS})
     execution = ExecutionOptions(values.pop("durable", False), values.pop("deadline", None))
     return RunOptions(connection, guards, execution, **values)
 

@@ -1,7 +1,6 @@
 """Comparing a plan with what an image holds now: what may still be deleted, and what is left alone. Pure."""
 
-from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pruner.model import Outcome, Status, Tag
@@ -22,47 +21,60 @@ def outcome_of(entry: Entry, status: Status, error: str | None = None, cause: st
     return Outcome(entry.target, status, error=error, cause=cause, policy=entry.policy, size=entry.size)
 
 
-def compare(
-    entries: Sequence[Entry],
-    planned: Collection[str],
-    tags: Iterable[Tag] | None,
-    claimed: Container[int] = (),
-) -> Checked:
+def compare(entries: Sequence[Entry], tags: Iterable[Tag] | None, claimed: Container[int] = ()) -> Checked:
     """Compare the ``entries`` of one image that are still to do with its ``tags`` now (None: no image).
 
-    ``planned`` are the names of all its tags in the plan, ``claimed`` the entries whose DELETE was begun
-    by an earlier session. A tag is left alone (``changed``) when its digest is not the planned one, when
-    it was pushed again, or when its digest is now also that of a tag outside the plan.
+    ``claimed`` are the entries whose DELETE was begun by an earlier session. A tag is left alone
+    (``changed``) when its digest is not the planned one, when it was pushed again, or when a tag that
+    stays may be the same image.
     """
     now = {tag.target.tag: tag for tag in tags or ()}
-    outside: defaultdict[str | None, list[str]] = defaultdict(list)
-    for name, present in now.items():
-        if name not in planned:
-            outside[present.digest].append(name)
     checked = Checked([], [])
+    ready: dict[str, Entry] = {}
     for entry in entries:
         tag = now.get(entry.tag)
         if tag is None:
             status = Status.DELETED if entry.seq in claimed else Status.GONE
             note = CONFIRMED_BY_READING if entry.seq in claimed else None
             checked.ended.append((entry, outcome_of(entry, status, note)))
-            continue
-        change = _change(entry, tag, outside)
-        if change is None:
-            checked.ready.append(entry)
-        else:
+        elif (change := _change(entry, tag)) is not None:
             checked.ended.append((entry, outcome_of(entry, Status.CHANGED, change)))
+        else:
+            ready[entry.tag] = entry
+    # Leaving one tag alone can be what endangers another, so this goes on until nothing changes.
+    while endangering := _endangering(ready, now):
+        for name, why in endangering.items():
+            entry = ready.pop(name)
+            checked.ended.append((entry, outcome_of(entry, Status.CHANGED, why)))
+    checked.ready.extend(ready.values())
     return checked
 
 
-def _change(entry: Entry, tag: Tag, outside: dict[str | None, list[str]]) -> str | None:
+def _change(entry: Entry, tag: Tag) -> str | None:
     if entry.missing:
         return "was not there when the plan was made, and is now"
     if tag.digest != entry.digest:
         return "its digest is not the planned one: it was pushed again"
     if tag.updated is not None and (entry.updated is None or tag.updated > entry.updated):
         return "was updated after the plan was made"
-    if entry.delete_shared:
-        return None
-    sharing = outside.get(tag.digest) or outside.get(None)
-    return f"may now be the same image as '{sharing[0]}', which is not in the plan" if sharing else None
+    return None
+
+
+def _endangering(ready: Mapping[str, Entry], now: Mapping[str, Tag]) -> dict[str, str]:
+    """The entries whose DELETE might take a tag along that stays, and why."""
+    staying: dict[str | None, str] = {}
+    for name, tag in now.items():
+        if name not in ready:
+            staying.setdefault(tag.digest, name)
+    if not staying:
+        return {}
+    found = {}
+    for name, entry in ready.items():
+        if entry.delete_shared:
+            continue
+        sibling = staying.get(entry.digest) or staying.get(None)
+        if entry.digest is None:
+            sibling = next(iter(staying.values()))
+        if sibling is not None:
+            found[name] = f"may now be the same image as '{sibling}', which stays"
+    return found

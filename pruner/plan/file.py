@@ -1,14 +1,15 @@
 """Plan files: written in one stream, read in one stream, verified before anything is believed.
 
 JSON Lines: header, then for each image a record and its deletions, then a footer with counts and a
-SHA-256 over all lines before it. Each deletion also carries a check that binds it to the header, so that
-removed lines can be told from added or altered ones.
+SHA-256 over all lines before it. Each line also carries a check that binds it to the header, so that removed
+lines can be told from added or altered ones.
 """
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, TypeVar
 
 import msgspec
 
@@ -16,9 +17,13 @@ from pruner import names
 from pruner.errors import InputError
 from pruner.plan.records import FORMAT, VERSION, Entry, Footer, Header, ImageRecord, KeptTarget, Record
 
-_MAX_LINE_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+_Checked = ImageRecord | Entry | KeptTarget | Footer
+T = TypeVar("T", tuple[str, str], tuple[str, str, str])
 
 
 class PlanError(InputError):
@@ -49,22 +54,24 @@ class PlanWriter:
         self.images_listed += 1
         self.tags_listed += tags
 
+    def _write_checked(self, record: _Checked) -> None:
+        self._write(_line(_signed(self._salt, record)))
+
     def image(self, record: ImageRecord) -> None:
         """Begin the deletions of an image."""
         self.images += 1
         self.bytes += record.bytes
-        self._write(_line(record))
+        self._write_checked(record)
 
     def entry(self, entry: Entry) -> None:
         """Add a deletion; ``seq`` and ``check`` are filled in here."""
         self.entries += 1
-        numbered = msgspec.structs.replace(entry, seq=self.entries, check="")
-        self._write(_line(msgspec.structs.replace(numbered, check=_check(self._salt, numbered))))
+        self._write_checked(msgspec.structs.replace(entry, seq=self.entries))
 
     def kept(self, record: KeptTarget) -> None:
         """Add an explicit target that stays."""
         self.kept_targets += 1
-        self._write(_line(record))
+        self._write_checked(record)
 
     def finish(self) -> Footer:
         """Write the footer."""
@@ -77,23 +84,33 @@ class PlanWriter:
             self.kept_targets,
             self._digest.hexdigest(),
         )
-        self._file.write(_line(footer))
+        signed = _signed(self._salt, footer)
+        assert isinstance(signed, Footer)
+        self._file.write(_line(signed))
         self._file.flush()
-        return footer
+        return signed
 
 
 def _line(record: Record) -> bytes:
     return _encode(record) + b"\n"
 
 
-def _check(salt: bytes, entry: Entry) -> str:
-    return hashlib.sha256(salt + _encode(entry)).hexdigest()[:16]
+def _signed(salt: bytes, record: _Checked) -> _Checked:
+    plain: _Checked = msgspec.structs.replace(record, check="")
+    check = hashlib.sha256(salt + _encode(plain)).hexdigest()[:16]
+    return msgspec.structs.replace(plain, check=check)
 
 
-class Edits(NamedTuple):
-    """What a person did to a plan: the sequence numbers of the deletions that are gone."""
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What a person did to a plan: the ranges of sequence numbers of the deletions that are gone."""
 
-    removed: tuple[int, ...]
+    removed: tuple[range, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many deletions are gone."""
+        return sum(map(len, self.removed))
 
 
 class Plan:
@@ -108,7 +125,7 @@ class Plan:
     @property
     def entries_left(self) -> int:
         """How many deletions the file holds, after any editing."""
-        return self.footer.entries - len(self.edits.removed)
+        return self.footer.entries - self.edits.count
 
     def records(self) -> Iterator[Record]:
         """All records between header and footer, in order."""
@@ -175,10 +192,11 @@ class _Verifier:
         self.file = file
         self.number = 0
         self.digest = hashlib.sha256()
-        self.seen: set[int] = set()
+        self.salt = b""
+        self.removed: list[range] = []
         self.last = 0
-        self.image: tuple[str, str] | None = None
-        self.edited = False
+        self.image = ("", "")
+        self.kept = ("", "", "")
 
     def verify(self, allow_edited: bool) -> Plan:
         first = self._next_line()
@@ -190,11 +208,11 @@ class _Verifier:
             if footer is not None:
                 raise self._error("something stands after the footer; write the plan anew")
             record = self._record(line)
+            self._take(record)
             if isinstance(record, Footer):
                 footer = record
             else:
                 self.digest.update(line)
-                self._take(record)
         if footer is None:
             raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
         edits = self._edits(footer)
@@ -233,46 +251,63 @@ class _Verifier:
         return header
 
     def _take(self, record: Record) -> None:
+        """Check one line after the header: written by us, and in its place."""
         if isinstance(record, Header):
             raise self._error("a second header; write the plan anew")
+        if _signed(self.salt, record) != record:
+            raise self._error(f"{_named(record)} was added or altered; lines may only be removed")
         if isinstance(record, ImageRecord):
-            self.image = (record.registry, record.image)
+            self._image(record)
         elif isinstance(record, Entry):
             self._entry(record)
+        elif isinstance(record, KeptTarget):
+            here = (record.registry, record.image, record.tag)
+            self.kept = self._in_order(self.kept, here)
+
+    def _image(self, record: ImageRecord) -> None:
+        self.image = self._in_order(self.image, (record.registry, record.image))
+
+    def _in_order(self, before: T, here: T) -> T:
+        if here <= before:
+            raise self._error("this line stands twice or in another place; lines may only be removed")
+        return here
 
     def _entry(self, entry: Entry) -> None:
-        plain = msgspec.structs.replace(entry, check="")
-        if _check(self.salt, plain) != entry.check:
-            raise self._error(
-                f"this deletion ({names.printable(f'{entry.registry}/{entry.image}:{entry.tag}')}) "
-                f"was added or altered; lines may only be removed"
-            )
         if entry.seq <= self.last:
-            raise self._error("this deletion stands twice or in another place; lines may only be removed")
+            raise self._error("this line stands twice or in another place; lines may only be removed")
         if (entry.registry, entry.image) != self.image:
             raise self._error("this deletion does not belong to the image above it")
         try:
             _ = entry.target
         except InputError as error:
             raise self._error(str(error)) from None
-        self.removed_before(entry.seq)
+        self._note_removed(entry.seq)
         self.last = entry.seq
 
-    def removed_before(self, seq: int) -> None:
+    def _note_removed(self, seq: int) -> None:
         """Note the numbers that are missing before ``seq``."""
-        self.seen.update(range(self.last + 1, seq))
+        if seq > self.last + 1:
+            self.removed.append(range(self.last + 1, seq))
 
     def _edits(self, footer: Footer) -> Edits:
         if self.last > footer.entries:
             raise PlanError(f"{self.path}: more deletions than the footer counts; write the plan anew")
-        self.removed_before(footer.entries + 1)
-        return Edits(tuple(sorted(self.seen)))
+        self._note_removed(footer.entries + 1)
+        return Edits(tuple(self.removed))
+
+
+def _named(record: Record) -> str:
+    if isinstance(record, Entry | KeptTarget):
+        return f"'{names.printable(f'{record.registry}/{record.image}:{record.tag}')}'"
+    return f"this {'image' if isinstance(record, ImageRecord) else 'footer'}"
 
 
 def edits_text(edits: Edits) -> str:
     """What was removed, in words; empty if nothing was."""
     if not edits.removed:
         return ""
-    shown = ", ".join(map(str, edits.removed[:10]))
-    more = "" if len(edits.removed) <= 10 else f" and {len(edits.removed) - 10} more"
-    return f"deletions number {shown}{more} were removed"
+    shown = ", ".join(
+        str(item[0]) if len(item) == 1 else f"{item[0]} to {item[-1]}" for item in edits.removed[:10]
+    )
+    more = "" if len(edits.removed) <= 10 else ", …"
+    return f"{edits.count:,} removed: number {shown}{more}"

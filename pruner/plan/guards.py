@@ -1,6 +1,6 @@
 """Guards: limits that refuse a whole plan before the first DELETE. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,9 +80,9 @@ class GuardCounter:
             (f"policy '{name}'", self.limits[name].max_share) for name in policies if name in self.limits
         ]
         for who, most in shares:
-            if most is not None and count > most * tags:
+            if most is not None and count * 100 > round(most * 100) * tags:
                 self._violated(
-                    f"{where}: {count} of {tags} tags ({count / tags:.0%}) would go, {who} allows {most:.0%}"
+                    f"{where}: {count} of {tags} tags ({count / tags:.1%}) would go, {who} allows {most:.0%}"
                 )
 
     def _violated(self, text: str) -> None:
@@ -92,23 +92,26 @@ class GuardCounter:
             self.hidden += 1
 
     def check(self) -> None:
-        """Raise RefusedError listing every limit that is exceeded."""
+        """Raise RefusedError listing every limit that is exceeded, those of the whole run first."""
+        violations = [*self._of_the_run(), *self.violations]
+        if violations:
+            more = [f"… and {self.hidden} more"] if self.hidden else []
+            lines = "\n".join(f"  {text}" for text in [*violations, *more])
+            raise RefusedError(f"refused, nothing was deleted:\n{lines}")
+
+    def _of_the_run(self) -> Iterator[str]:
         most = self.guards.max_deletions
         if most is not None and self.total > most:
-            self._violated(f"{self.total} deletions in all, --max-deletions allows {most}")
+            yield (f"{self.total} deletions in all, --max-deletions allows {most}")
         for policy, count in sorted(self.by_policy.items()):
             limit = self.limits[policy].max_deletions if policy in self.limits else None
             if limit is not None and count > limit:
-                self._violated(f"policy '{policy}': {count} deletions, its max_deletions allows {limit}")
+                yield f"policy '{policy}': {count} deletions, its max_deletions allows {limit}"
         for policy, limits in sorted(self.limits.items()):
             limit = limits.max_deletions_per_registry
             count = self.by_registry.get(self.registries[policy], 0)
             if limit is not None and count > limit:
-                self._violated(
+                yield (
                     f"registry '{self.registries[policy]}': {count} deletions, "
                     f"policy '{policy}' allows {limit} per registry"
                 )
-        if self.violations:
-            more = [f"… and {self.hidden} more"] if self.hidden else []
-            lines = "\n".join(f"  {text}" for text in [*self.violations, *more])
-            raise RefusedError(f"refused, nothing was deleted:\n{lines}")

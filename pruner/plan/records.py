@@ -48,13 +48,14 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
     entries: int
     bytes: int = 0
     missing: bool = False
+    check: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_defaults=True, gc=False):
     """One deletion. ``seq`` counts from 1; ``size`` in bytes, times in epoch milliseconds.
 
     ``missing`` marks an explicit target that was not there when the image was listed, ``delete_shared`` a
-    policy that lets a digest go that kept tags share. ``check`` binds the line to its plan.
+    policy that lets a digest go that kept tags share. ``check`` binds the line to its plan (in all records).
     """
 
     seq: int
@@ -86,6 +87,7 @@ class KeptTarget(msgspec.Struct, frozen=True, tag="kept", tag_field="type"):
     image: str
     tag: str
     reason: str
+    check: str = ""
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
@@ -98,6 +100,7 @@ class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
     bytes: int
     kept_targets: int
     sha256: str
+    check: str = ""
 
 
 Record = Header | ImageRecord | Entry | KeptTarget | Footer

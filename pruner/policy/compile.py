@@ -1,6 +1,7 @@
 """A checked policy document -> compiled policies."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pruner.model import Target
 from pruner.policy import conditions as cond
@@ -14,10 +15,13 @@ from pruner.policy.document import (
     RegistryDocument,
     RuleDocument,
     SemverDocument,
+    format_size,
 )
 from pruner.policy.duration import format_duration
 from pruner.policy.policy import ExplicitTarget, Hold, Limits, Policy, RegistrySettings, Rule
 from pruner.policy.semver import parse_range
+
+_LABEL_LENGTH: Final = 240
 
 Path = tuple[str | int, ...]
 Locate = Callable[[Path], str]
@@ -98,7 +102,7 @@ def _rules(items: Sequence[RuleDocument] | None, policy: str, path: Path, locate
     rules = []
     for index, item in enumerate(items or ()):
         compiled = _conditions(item)
-        label = ", ".join(condition.label for condition in compiled)
+        label = shortened(", ".join(condition.label for condition in compiled))
         rules.append(Rule(policy, locate((*path, index)), label, compiled))
     return tuple(rules)
 
@@ -110,7 +114,7 @@ def _conditions(item: RuleDocument) -> cond.Conditions:
         found.append(_tags(item.tags))
     found += _ages(item)
     if item.larger_than is not None:
-        found.append(cond.LargerThan(f"larger_than {item.larger_than}B", item.larger_than))
+        found.append(cond.LargerThan(f"larger_than {format_size(item.larger_than)}", item.larger_than))
     if item.semver is not None:
         found += _semver(item.semver)
     if item.digest_shared_with is not None:
@@ -182,6 +186,11 @@ def _composites(item: RuleDocument) -> list[cond.Condition]:
 
 def _joined(parts: Sequence[cond.Conditions], separator: str) -> str:
     return separator.join(", ".join(condition.label for condition in part) for part in parts)
+
+
+def shortened(text: str) -> str:
+    """``text``, cut where it would make reasons unreadable."""
+    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"
 
 
 def _listed(globs: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from pruner import names
 from pruner.policy import patterns
 from pruner.policy.duration import DURATION_RULE, parse_duration
 from pruner.policy.semver import parse_range
+from pruner.policy.yaml_source import NOTHING
 
 Region = Literal["KR", "SGN", "JPN", "gov-KR", "gov-KRS", "fin-KR"]
 
@@ -55,6 +56,26 @@ def _size(value: Any) -> int:
     if match is None:
         raise ValueError(f"'{value}' is not a size; write a whole number and one of {', '.join(_SIZE_UNITS)}")
     return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{_shown(value)} is {_kind(value)}; write requests per second, as in 50 or 0.5")
+    return float(value)
+
+
+def format_size(size: int) -> str:
+    """A size as a policy writes it, in the largest unit that is exact."""
+    unit = max(
+        (name for name, factor in _SIZE_UNITS.items() if size % factor == 0), key=_SIZE_UNITS.__getitem__
+    )
+    return f"{size // _SIZE_UNITS[unit]}{unit}"
+
+
+def _version(value: Any) -> Any:
+    if type(value) is not int:
+        raise ValueError(f"{_shown(value)} is {_kind(value)}; write version: 1")
+    return value
 
 
 def _percent(value: Any) -> float:
@@ -121,12 +142,11 @@ def _hold(value: str) -> str:
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
     kinds |= {list: "a list", dict: "a map"}
-    return kinds.get(type(value), "empty" if value is None else f"a {type(value).__name__}")
+    return kinds.get(type(value), "no value")
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return f"'{names.printable(text, 60)}'"
+    return "nothing" if value is NOTHING else f"'{names.printable(str(value), 60)}'"
 
 
 def _pattern_schema(pattern: str, example: str) -> WithJsonSchema:
@@ -139,6 +159,7 @@ Percent = Annotated[float, BeforeValidator(_percent), _pattern_schema("^[0-9]{1,
 Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
+Rate = Annotated[float, BeforeValidator(_rate), Field(gt=0, le=100_000)]
 RegistryName = Annotated[str, _name(names.check_registry)]
 ImageName = Annotated[str, _name(names.check_image)]
 TagName = Annotated[str, _name(names.check_tag)]
@@ -170,12 +191,12 @@ class SemverDocument(_Model):
 
 
 def _globs_or_regex(value: Any) -> str:
-    return "regex" if isinstance(value, dict | RegexDocument) else "globs"
+    return "<regex>" if isinstance(value, dict | RegexDocument) else "<globs>"
 
 
 TagPatterns = Annotated[
-    Annotated[list[Glob], Field(min_length=1), UnionTag("globs")]
-    | Annotated[RegexDocument, UnionTag("regex")],
+    Annotated[list[Glob], Field(min_length=1), UnionTag("<globs>")]
+    | Annotated[RegexDocument, UnionTag("<regex>")],
     Discriminator(_globs_or_regex),
 ]
 
@@ -236,12 +257,12 @@ class ImageTagsDocument(_Model):
 
 
 def _text_or_map(value: Any) -> str:
-    return "map" if isinstance(value, dict | ImageTagsDocument) else "text"
+    return "<map>" if isinstance(value, dict | ImageTagsDocument) else "<text>"
 
 
 TargetDocument = Annotated[
-    Annotated[str, AfterValidator(_image_and_tag), UnionTag("text")]
-    | Annotated[ImageTagsDocument, UnionTag("map")],
+    Annotated[str, AfterValidator(_image_and_tag), UnionTag("<text>")]
+    | Annotated[ImageTagsDocument, UnionTag("<map>")],
     Discriminator(_text_or_map),
 ]
 
@@ -279,7 +300,7 @@ class RegistryDocument(_Model):
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
     profile: Annotated[str, Field(min_length=1)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=512)] | None = None
-    requests_per_second: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    requests_per_second: Rate | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> "RegistryDocument":
@@ -291,14 +312,27 @@ class RegistryDocument(_Model):
 class Document(_Model):
     """A policy file of pruner, format version 1."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_version)]
     registries: dict[RegistryName, RegistryDocument] | None = None
     policies: Annotated[list[PolicyDocument], Field(min_length=1)]
 
 
+def _without_null(schema: Any) -> Any:
+    """A key may be absent, but not without a value: take ``null`` out of everything that is optional."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {
+        key: _without_null(value) for key, value in schema.items() if not (key == "default" and value is None)
+    }
+    only = plain.get("anyOf", ())
+    return {**{k: v for k, v in plain.items() if k != "anyOf"}, **only[0]} if len(only) == 1 else plain
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a policy file, for editors."""
-    schema = Document.model_json_schema(by_alias=True)
+    schema = _without_null(Document.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:ncr-pruner:policy:1",

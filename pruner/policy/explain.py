@@ -49,15 +49,20 @@ def explain_image(
     tags: Sequence[Tag], policies: ImagePolicies, now: int, wanted: frozenset[str] | None = None
 ) -> Iterator[Explanation]:
     """Explain the tags of one image (those named in ``wanted``, or all), sorted by name."""
-    table = ImageTable(sorted(tags, key=lambda tag: tag.target.tag), now)
-    for index, decision in enumerate(decide(tags, policies, now)):
+    decisions = decide(tags, policies, now)
+    ordinary = [item.tag for item in decisions if attachment_subject(item.tag.name) is None]
+    table = ImageTable(ordinary, now)
+    places = {tag.name: index for index, tag in enumerate(ordinary)}
+    for decision in decisions:
         if wanted is None or decision.tag.name in wanted:
-            yield _explain(table, index, decision, policies)
+            yield _explain(table, places.get(decision.tag.name), decision, policies)
 
 
-def _explain(table: ImageTable, index: int, decision: Decision, policies: ImagePolicies) -> Explanation:
+def _explain(
+    table: ImageTable, index: int | None, decision: Decision, policies: ImagePolicies
+) -> Explanation:
     rules: list[RuleFact] = []
-    if attachment_subject(decision.tag.name) is None:
+    if index is not None:
         rules = [_rule("keep", rule, table, index) for rule in policies.keep]
         rules += [_rule("delete", rule, table, index) for rule, _ in policies.delete]
     reason = decision.reasons[0]

@@ -7,7 +7,8 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -18,6 +19,7 @@ from pruner.policy.policy import ExplicitTarget, Policy, PolicySet
 
 MAX_PROBLEMS: Final = 50
 MAX_LINE: Final = 4096
+TOO_LONG: Final = f"(a line of more than {MAX_LINE} characters)"
 _FIELDS: Final = ("registry", "image", "tag")
 
 
@@ -69,12 +71,13 @@ def _read_source(source: str, targets: dict[Target, str], problems: list[str]) -
 
 
 def _read_lines(name: str, file: TextIO, targets: dict[Target, str], problems: list[str]) -> None:
-    lines = ((number, line) for number, line in enumerate(_bounded(file), 1) if line.strip())
+    numbered = enumerate(_bounded(file), 1)
+    lines = ((number, line) for number, line in numbered if line.strip() and not line.startswith("#"))
     first = next(lines, None)
     if first is None:
         return
     form = _form_of(first[1])
-    for number, reference in form(_chain(first, lines)):
+    for number, reference in form(chain([first], lines)):
         if isinstance(reference, InputError):
             problems.append(f"{name}:{number}: {reference}")
         else:
@@ -82,13 +85,16 @@ def _read_lines(name: str, file: TextIO, targets: dict[Target, str], problems: l
 
 
 def _bounded(file: TextIO) -> Iterator[str]:
-    while line := file.readline(MAX_LINE):
-        yield line.removesuffix("\n").removesuffix("\r")
-
-
-def _chain(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
+    """The lines of a file; a line that is too long becomes one that no form accepts."""
+    start = "\ufeff"
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) <= MAX_LINE or line.endswith("\n"):
+            yield line.removeprefix(start).removesuffix("\n").removesuffix("\r")
+        else:
+            while line and not line.endswith("\n"):
+                line = file.readline(MAX_LINE + 1)
+            yield f"{TOO_LONG},"
+        start = ""
 
 
 _Found = Iterator[tuple[int, "str | InputError"]]
@@ -102,26 +108,35 @@ def _form_of(first: str) -> Any:
 
 def _read_plain(lines: Iterator[tuple[int, str]]) -> _Found:
     for number, line in lines:
-        text = line.strip()
-        if not text.startswith("#"):
-            yield number, text
+        yield number, line.strip()
 
 
 def _read_json(lines: Iterator[tuple[int, str]]) -> _Found:
     for number, line in lines:
         try:
-            item = json.loads(line)
+            item = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError):
             yield number, InputError(f"not JSON: '{names.printable(line, 60)}'")
             continue
         yield number, _joined(item if isinstance(item, dict) else {})
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys stand once each; ValueError otherwise."""
+    item = dict(pairs)
+    if len(item) != len(pairs):
+        raise ValueError("a key stands twice")
+    return item
+
+
 def _read_csv(lines: Iterator[tuple[int, str]]) -> _Found:
     number, first = next(lines)
     header = [cell.strip().lower() for cell in next(csv.reader([first]))]
-    if not set(_FIELDS) <= set(header):
-        yield number, InputError("a CSV file starts with a header that has registry, image and tag")
+    if not set(_FIELDS) <= set(header) or len(set(header)) != len(header):
+        yield (
+            number,
+            InputError("a CSV file starts with a header: registry, image and tag, each once"),
+        )
         return
     for number, line in lines:
         cells = next(csv.reader([line]), [])
@@ -136,6 +151,8 @@ def _joined(item: dict[str, Any]) -> "str | InputError":
     if not all(isinstance(value, str) and value for value in values):
         return InputError("registry, image and tag must all be there, as text")
     registry, image, tag = (str(value).strip() for value in values)
+    if "/" in registry:
+        return InputError(f"'{names.printable(registry)}' is not a registry name")
     for part in (registry, image, tag):
         if ":" in part or "@" in part:
             return InputError(

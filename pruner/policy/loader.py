@@ -1,6 +1,7 @@
 """Policy files -> compiled policies, or every error of every file at once as ``file:line:column: …``."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from pruner import names
 from pruner.errors import InputError, PolicyError
 from pruner.policy import document as doc
 from pruner.policy.compile import compile_policies, compile_registries
@@ -52,7 +54,7 @@ def load_policies(paths: Sequence[str], stdin: BinaryIO | None = None) -> Policy
 
 
 def _sources(paths: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for text in paths:
         if text == STDIN:
             stream = stdin or sys.stdin.buffer
@@ -61,17 +63,21 @@ def _sources(paths: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[str
         path = Path(text)
         members = _folder(path) if path.is_dir() else [path]
         for member in members:
-            if member.resolve() not in seen:
-                seen.add(member.resolve())
+            real = os.path.realpath(member)
+            if real not in seen:
+                seen.add(real)
                 yield str(member), lambda member=member: _read(member)  # type: ignore[misc]
 
 
 def _folder(path: Path) -> list[Path]:
-    members = sorted(
-        member
-        for member in path.iterdir()
-        if member.suffix in SUFFIXES and member.is_file() and not _is_policy_test(member)
-    )
+    try:
+        members = sorted(
+            member
+            for member in path.iterdir()
+            if member.suffix in SUFFIXES and member.is_file() and not _is_policy_test(member)
+        )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not members:
         raise InputError(f"{path}: the folder has no *.yaml or *.yml file")
     return members
@@ -102,7 +108,7 @@ class _Loaded:
             source = read_yaml(content)
         except YamlError as error:
             at = error.position
-            self.problems.append(f"{name}:{at.line}:{at.column}: {error.problem}")
+            self.problems.append(f"{name}:{at.line}:{at.column}: {names.printable(error.problem, 1000)}")
             return
         try:
             document = doc.Document.model_validate(source.data)
@@ -126,7 +132,7 @@ class _Loaded:
             first = next((other for other in self.policies if other.name == policy.name), None)
             if first is not None:
                 self.problems.append(
-                    f"{policy.source}: a second policy named '{policy.name}'; the first stands at "
+                    f"{policy.source}:1: a second policy named '{policy.name}'; the first stands at "
                     f"{first.source}; give each policy its own name"
                 )
             self.policies.append(policy)
@@ -134,7 +140,7 @@ class _Loaded:
             known = self.registries.setdefault(registry, settings)
             if _facts(known) != _facts(settings):
                 self.problems.append(
-                    f"{settings.source}: registry '{registry}' is described differently at "
+                    f"{settings.source}:1: registry '{registry}' is described differently at "
                     f"{known.source}; make both the same or remove one"
                 )
 

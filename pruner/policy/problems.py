@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from pruner import names
 from pruner.policy import document as doc
 from pruner.policy import test_document as tests
-from pruner.policy.yaml_source import YamlDocument
+from pruner.policy.yaml_source import NOTHING, YamlDocument
 
 _Loc = tuple[int | str, ...]
 
@@ -49,11 +49,14 @@ def _problem(
     """Where (for sorting) and what, as one line."""
     path = _path_in(source.data, detail["loc"])
     position = source.position(path)
+    if detail["loc"] and detail["loc"][-1] == "[key]":
+        position = source.keys.get(path, position)
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         position = source.keys.get(path, position)
     elif detail["type"] == "value_error" and path in source.keys:
         position = source.values.get(path, position)
-    text = f"{name}:{position.line}:{position.column}: {_sentence(path, detail, root)}"
+    sentence = names.printable(_sentence(path, detail, root), 1000)
+    text = f"{name}:{position.line}:{position.column}: {sentence}"
     return (position.line, position.column), text
 
 
@@ -112,6 +115,8 @@ def _wrong_type(kind: str, detail: ErrorDetails) -> str:
     context = detail.get("ctx") or {}
     if kind in _EXPECTED:
         quotes = "; write it in quotes" if kind == "string_type" and _is_scalar(detail["input"]) else ""
+        if detail["input"] is NOTHING:
+            return f"no value; write {_EXPECTED[kind]}, or remove the key"
         return f"{_input(detail)} is {_kind(detail['input'])}, but {_EXPECTED[kind]} belongs here{quotes}"
     for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
         if bound in context:
@@ -126,12 +131,12 @@ def _is_scalar(value: Any) -> bool:
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
     kinds |= {list: "a list", dict: "a map"}
-    return kinds.get(type(value), "empty")
+    return kinds.get(type(value), "no value")
 
 
 def _input(detail: ErrorDetails) -> str:
     value = detail["input"]
-    if value is None:
+    if value is NOTHING:
         return "nothing"
     if isinstance(value, dict | list):
         return "this"

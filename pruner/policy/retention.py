@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.conditions import NO, YES, ImageTable, Verdicts, judge
+from pruner.policy.conditions import YES, ImageTable, Newest, Verdicts, judge
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
@@ -131,6 +131,13 @@ class _Decider:
         self.reasons: list[Reason] = [_UNMATCHED] * len(table)
         self.candidates: dict[int, _Candidate] = {}
         self.attachments = self._attachments()
+        self.kept_attachments: set[int] = set()
+        """Attachments that a keep rule or a hold protects by their own name."""
+        self.ordinary = [index for index in range(len(table)) if index not in self.attachments]
+        self.judged = self._part(self.ordinary) if self.attachments else table
+
+    def _part(self, indices: Sequence[int]) -> ImageTable:
+        return ImageTable([self.table.tags[index] for index in indices], self.table.now)
 
     def decide(self) -> list[Decision]:
         self._select()
@@ -141,6 +148,7 @@ class _Decider:
             if self._protect_the_last():
                 self._protect_shared()
             self._protect_attached()
+            self._protect_shared()
         return [self._decision(index, tag) for index, tag in enumerate(self.table.tags)]
 
     def _decision(self, index: int, tag: Tag) -> Decision:
@@ -164,9 +172,22 @@ class _Decider:
         self.reasons[index] = reason
 
     def _verdicts(self, rule: Rule) -> Verdicts:
-        verdicts = judge(rule.conditions, self.table)
-        for index in self.attachments:
-            verdicts[index] = NO
+        """The verdict on each tag. Attachments are not judged, nor do they take part in ranks."""
+        judged = judge(rule.conditions, self.judged)
+        if not self.attachments:
+            return judged
+        verdicts = bytearray(len(self.table))
+        for index, verdict in zip(self.ordinary, judged, strict=True):
+            verdicts[index] = verdict
+        return verdicts
+
+    def _keep_verdicts(self, rule: Rule) -> Verdicts:
+        """As ``_verdicts``, but keep rules without ranks also protect attachments."""
+        verdicts = self._verdicts(rule)
+        if self.attachments and not any(isinstance(item, Newest) for item in rule.conditions):
+            indices = list(self.attachments)
+            for index, verdict in zip(indices, judge(rule.conditions, self._part(indices)), strict=True):
+                verdicts[index] = verdict
         return verdicts
 
     def _select(self) -> None:
@@ -193,12 +214,16 @@ class _Decider:
 
     def _protect_by_keep_rules(self) -> None:
         for rule in self.policies.keep:
-            verdicts = self._verdicts(rule)
+            verdicts = self._keep_verdicts(rule)
             yes = Reason(ReasonKind.KEEP_RULE, rule.label, rule.policy, rule.source)
             text = f"{rule.label}, as far as is known"
             perhaps = Reason(ReasonKind.KEEP_RULE, text, rule.policy, rule.source)
             for index, verdict in enumerate(verdicts):
-                if verdict and index in self.candidates:
+                if not verdict:
+                    continue
+                if index in self.attachments:
+                    self.kept_attachments.add(index)
+                if index in self.candidates:
                     self._keep(index, yes if verdict == YES else perhaps)
 
     def _protect_held(self) -> None:
@@ -209,9 +234,19 @@ class _Decider:
                     if index in self.candidates:
                         del self.candidates[index]
                     self.reasons[index] = reason
+                    self.kept_attachments.add(index)
 
     def _protect_shared(self) -> None:
-        """The server may remove every name of a digest together with one of them."""
+        """The server may remove every name of a digest together with one of them.
+
+        Keeping one tag can endanger another, so this goes on until nothing changes.
+        """
+        before = -1
+        while self.candidates and len(self.candidates) != before:
+            before = len(self.candidates)
+            self._protect_shared_once()
+
+    def _protect_shared_once(self) -> None:
         tags = self.table.tags
         kept = [index for index in range(len(tags)) if index not in self.candidates]
         kept_names: dict[str, str] = {}
@@ -271,7 +306,7 @@ class _Decider:
             for index, tag in enumerate(self.table.tags)
         )
         for index, subject in self.attachments.items():
-            if index in self.candidates:
+            if index in self.candidates or index in self.kept_attachments:
                 continue
             owners = self.table.by_digest.get(subject, [])
             staying = next((i for i in owners if i not in self.candidates), None)
@@ -281,11 +316,8 @@ class _Decider:
             elif staying is not None:
                 text = f"attached to '{self.table.names[staying]}', which is kept"
                 self.reasons[index] = Reason(ReasonKind.COSIGN, text)
-            elif rule is not None and not doubtful and not self._is_held(index):
+            elif rule is not None and not doubtful:
                 self._attach(index, rule)
-
-    def _is_held(self, index: int) -> bool:
-        return any(hold.tag(self.table.names[index]) for hold in self.policies.holds)
 
     def _attach(self, index: int, owner: int) -> None:
         cause = self.candidates[owner]

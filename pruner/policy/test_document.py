@@ -66,11 +66,11 @@ class TagDocument(_Model):
 
 
 def _text_or_map(value: Any) -> str:
-    return "map" if isinstance(value, dict | TagDocument) else "text"
+    return "<map>" if isinstance(value, dict | TagDocument) else "<text>"
 
 
 TagItem = Annotated[
-    Annotated[TagName, UnionTag("text")] | Annotated[TagDocument, UnionTag("map")],
+    Annotated[TagName, UnionTag("<text>")] | Annotated[TagDocument, UnionTag("<map>")],
     Discriminator(_text_or_map),
 ]
 

@@ -45,6 +45,16 @@ class Position:
     column: int
 
 
+class _Nothing:
+    """A key without a value. It is not None, so that no optional field takes it for an absent key."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING: Final = _Nothing()
+
+
 class YamlError(Exception):
     """The text is not acceptable YAML; ``position`` says where."""
 
@@ -220,7 +230,7 @@ def _refuse_marks(event: Any, what: str) -> None:
 def _plain_value(kind: str, event: ScalarEvent) -> Any:
     text: str = event.value
     if kind == "null":
-        return None
+        return NOTHING
     if kind == "bool":
         if text.lower() in ("true", "false"):
             return text.lower() == "true"

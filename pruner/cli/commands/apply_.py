@@ -2,16 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections
+from pruner.cli.connections import Connections, endpoint_asked_for
 from pruner.cli.options import (
-    ConnectionOptions,
     connection_options,
     duration_option,
     form_option,
@@ -24,10 +22,9 @@ from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, RefusedError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, edits_text, open_plan
-from pruner.plan.records import Header, RegistryFacts
+from pruner.plan.records import Header
+from pruner.plan.settings import check_endpoint, settings_of
 from pruner.policy.duration import format_age
-from pruner.policy.policy import RegistrySettings
-from pruner.registry.ncr.endpoint import parse_endpoint, region_endpoint
 from pruner.report.text import counted
 
 _CLOCK_TOLERANCE_MS = 300_000
@@ -53,7 +50,7 @@ def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest:
     verified = open_plan(plan, allow_edited=allow_edited)
     options = options_from(rest)
     _check_time(verified.header, max_age, int(time.time() * 1000))
-    _check_endpoints(verified.header.registries, options.connection)
+    check_endpoint(verified.header.registries, endpoint_asked_for(options.connection))
     if verified.edits.removed:
         talk.say(f"Edited: {edits_text(verified.edits)}")
     return run_async(lambda: _apply(verified, options, talk))
@@ -68,22 +65,6 @@ def _check_time(header: Header, max_age: int, now: int) -> None:
         )
     if max(header.listed_at, header.decided_at) > now + _CLOCK_TOLERANCE_MS:
         raise RefusedError("refused, nothing was deleted: the plan was made for a time that is yet to come")
-
-
-def _check_endpoints(registries: Mapping[str, RegistryFacts], options: ConnectionOptions) -> None:
-    """A plan is for the endpoint it was made at, and for no other."""
-    if options.endpoint:
-        here = str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
-    elif options.region:
-        here = str(region_endpoint(options.region))
-    else:
-        return
-    for registry, facts in registries.items():
-        if facts.endpoint != here:
-            raise RefusedError(
-                f"refused, nothing was deleted: the plan is for registry '{registry}' at {facts.endpoint}, "
-                f"not at {here}"
-            )
 
 
 async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
@@ -106,14 +87,6 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
             return await carry_out(connections, own, run, state, options, talk)
     finally:
         forget_unused(run)
-
-
-def settings_of(header: Header) -> dict[str, RegistrySettings]:
-    """The registries' settings as a plan states them."""
-    return {
-        registry: RegistrySettings("plan", None, facts.endpoint, facts.profile)
-        for registry, facts in header.registries.items()
-    }
 
 
 def edit_check(paths: tuple[str, ...]) -> int:

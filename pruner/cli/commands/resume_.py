@@ -1,0 +1,45 @@
+"""``pruner resume``."""
+
+from typing import Any
+
+import click
+
+from pruner.cli.asynchronous import run_async
+from pruner.cli.connections import Connections, endpoint_asked_for
+from pruner.cli.options import connection_options, deadline_option, durable_option, state_option
+from pruner.cli.running import RunOptions, carry_out, options_from
+from pruner.cli.talk import Talk
+from pruner.engine.journal import Progress
+from pruner.engine.runs import RunDirectory, find_run, state_directory
+from pruner.errors import ExitCode, InputError
+from pruner.plan.file import open_plan
+from pruner.plan.settings import check_endpoint, settings_of
+from pruner.report.text import counted
+
+
+@click.command("resume", help="Go on with a run that was interrupted (by default the latest).")
+@click.argument("run", required=False, metavar="[RUN]")
+@state_option
+@durable_option
+@deadline_option
+@connection_options
+@click.pass_obj
+def command(talk: Talk, /, run: str | None, **rest: Any) -> int:
+    """The plan minus what the journal says is done; every image is listed again first."""
+    options = options_from(rest)
+    directory = find_run(state_directory(options.state_dir), run)
+    return run_async(lambda: _resume(directory, options, talk))
+
+
+async def _resume(run: RunDirectory, options: RunOptions, talk: Talk) -> ExitCode:
+    if not run.plan.exists():
+        raise InputError(f"run {run.run_id} has no plan; it never began")
+    plan = open_plan(run.plan, allow_edited=True)
+    check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
+    left = plan.entries_left - Progress.of(run.journal).done.count
+    if left == 0:
+        talk.say(f"Run {run.run_id} is complete: nothing left to do")
+    else:
+        talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
+    async with Connections(options.connection, settings_of(plan.header), talk) as connections:
+        return await carry_out(connections, plan, run, state_directory(options.state_dir), options, talk)

@@ -1,0 +1,79 @@
+"""``pruner runs``."""
+
+import json
+import shutil
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from pruner.cli.options import duration_option, state_option
+from pruner.engine.runs import RunDirectory, all_runs, state_directory
+from pruner.errors import PrunerError
+from pruner.plan.file import open_plan
+from pruner.report.summary import run_state
+from pruner.report.text import counted
+from pruner.report.write import summarise
+
+
+@click.group("runs", invoke_without_command=True, help="List the runs that are kept, or prune old ones.")
+@state_option
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table")
+@click.pass_context
+def command(ctx: click.Context, state_dir: str | None, form: str) -> int:
+    """Each run with its state and counts."""
+    ctx.meta["state_dir"] = state_dir
+    if ctx.invoked_subcommand is None:
+        rows = [_row(run) for run in all_runs(state_directory(state_dir))]
+        if form == "json":
+            click.echo(json.dumps(rows, indent=1))
+        else:
+            _show(rows)
+    return 0
+
+
+def _row(run: RunDirectory) -> dict[str, Any]:
+    try:
+        record, summary = summarise(open_plan(run.plan, allow_edited=True), run.journal)
+    except PrunerError as error:
+        return {"run": run.run_id, "state": "unreadable", "targets": 0, "counts": {}, "error": str(error)}
+    counts = {status.value: count for status, count in sorted(summary.counts.items()) if count}
+    return {
+        "run": run.run_id,
+        "state": run_state(record, summary),
+        "targets": summary.total,
+        "counts": counts,
+    }
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        click.echo("no runs")
+    for row in rows:
+        counts = ", ".join(f"{count:,} {name}" for name, count in row["counts"].items())
+        click.echo(
+            f"{row['run']}  {row['state']:11}  {counted(row['targets'], 'target')}: {counts or 'none'}"
+        )
+
+
+@command.command("prune", help="Remove old runs; those that are not complete stay unless --all.")
+@click.option("--older-than", callback=duration_option, default="90d", show_default=True, metavar="DURATION")
+@click.option(
+    "--keep", type=click.IntRange(0), default=20, show_default=True, help="So many latest runs stay."
+)
+@click.option("--all", "everything", is_flag=True, help="Also runs that could be resumed.")
+@state_option
+@click.pass_context
+def prune(ctx: click.Context, older_than: int, keep: int, everything: bool, state_dir: str | None) -> int:
+    """Remove runs by age and count."""
+    runs = all_runs(state_directory(state_dir or ctx.meta["state_dir"]))
+    limit = time.time() * 1000 - older_than
+    removed = 0
+    for run in runs[: len(runs) - keep] if keep else runs:
+        began = datetime.strptime(run.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if began.timestamp() * 1000 < limit and (everything or _row(run)["state"] == "complete"):
+            shutil.rmtree(run.path)
+            removed += 1
+    click.echo(f"{counted(removed, 'run')} removed")
+    return 0

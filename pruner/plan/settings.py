@@ -1,0 +1,25 @@
+"""Where the registries of a plan are."""
+
+from collections.abc import Mapping
+
+from pruner.errors import RefusedError
+from pruner.plan.records import Header, RegistryFacts
+from pruner.policy.policy import RegistrySettings
+
+
+def check_endpoint(registries: Mapping[str, RegistryFacts], endpoint: str | None) -> None:
+    """Raise RefusedError unless a plan is for ``endpoint`` (None: no other endpoint is asked for)."""
+    for registry, facts in registries.items():
+        if endpoint is not None and facts.endpoint != endpoint:
+            raise RefusedError(
+                f"refused, nothing was deleted: the plan is for registry '{registry}' at {facts.endpoint}, "
+                f"not at {endpoint}"
+            )
+
+
+def settings_of(header: Header) -> dict[str, RegistrySettings]:
+    """The registries' settings as a plan states them."""
+    return {
+        registry: RegistrySettings("plan", None, facts.endpoint, facts.profile)
+        for registry, facts in header.registries.items()
+    }
