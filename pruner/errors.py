@@ -63,6 +63,8 @@ class UnreachableError(PrunerError):
 class ListingError(PrunerError):
     """A listing that is not complete and consistent. An incomplete listing never leads to a deletion."""
 
+    exit_code = ExitCode.REFUSED
+
 
 Layer = Literal["gateway", "ncr", "unknown"]
 """Which layer wrote an error body: the API gateway, NCR behind it, or something else (a proxy, nothing)."""

@@ -143,6 +143,13 @@ def run_options(function: F) -> F:
             ),
             durable_option,
             deadline_option,
+            click.option(
+                "--max-growth",
+                type=click.FloatRange(1),
+                metavar="FACTOR",
+                help="Refuse if so many times more would go than in the last runs.",
+            ),
+            click.option("--step-summary", is_flag=True, help="Also write Markdown to $GITHUB_STEP_SUMMARY."),
         ]
     ):
         function = option(function)

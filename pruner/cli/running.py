@@ -1,8 +1,10 @@
 """The whole way of ``run`` and ``delete``: plan, preview, question, execution, report."""
 
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from pruner.cli.options import ConnectionOptions, split_connection
 from pruner.cli.planning import Source, make_plan, plan_live
 from pruner.cli.previewing import show_preview
 from pruner.cli.talk import Talk
+from pruner.engine.history import planned_before
 from pruner.engine.runs import RunDirectory, new_run, state_directory
-from pruner.errors import ExitCode, RefusedError
+from pruner.errors import ExitCode, InputError, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
-from pruner.plan.guards import Guards
+from pruner.plan.guards import Guards, check_growth
 from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.policy import PolicySet
 from pruner.report.summary import exit_code
@@ -44,6 +47,8 @@ class RunOptions:
     all_tags: bool = False
     inventory: InventoryFile | None = None
     now: int | None = None
+    max_growth: float | None = None
+    step_summary: bool = False
 
 
 GUARDS = ("max_deletions", "max_share", "keep_at_least")
@@ -86,8 +91,7 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
         async with Connections(options.connection, policies.registries, talk) as connections:
             plan = await plan_live(connections, policies, options.guards, run.plan, talk)
             show_preview(plan, options.form, all_tags=options.all_tags)
-            if plan.entries_left:
-                confirm(plan.entries_left, options.yes)
+            before_deleting(plan, run, state, options)
             return await carry_out(connections, plan, run, state, options, talk)
     finally:
         forget_unused(run)
@@ -105,6 +109,8 @@ async def carry_out(
     await execute(connections, plan, run, state, options.execution, talk)
     report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
     tell(report, talk, on_stdout=options.form == "table")
+    if options.step_summary:
+        append_step_summary((report.folder / "summary.md").read_text(encoding="utf-8"))
     return exit_code(report.record, report.summary)
 
 
@@ -117,6 +123,26 @@ def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
     talk.say(f"Report: {report.folder}{'' if str(report.folder).endswith('/') else '/'}", run=report.run_id)
     if report.summary.not_done:
         talk.say(f"Go on with: pruner resume {report.run_id}")
+
+
+def before_deleting(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
+    """The last guard and the question; RefusedError if either says no."""
+    if plan.entries_left:
+        before = planned_before(state, plan.header.registries, run.run_id)
+        check_growth(plan.entries_left, before, options.max_growth)
+        confirm(plan.entries_left, options.yes)
+
+
+def append_step_summary(text: str, env: Mapping[str, str] = os.environ) -> None:
+    """Append Markdown to the job summary of a GitHub Actions step."""
+    path = env.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        raise InputError("--step-summary: GITHUB_STEP_SUMMARY is not set")
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def confirm(count: int, yes: bool) -> None:

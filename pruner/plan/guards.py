@@ -28,6 +28,22 @@ class Guards:
         return {name: value for name, value in facts.items() if value is not None}
 
 
+SMALL_RUN = 10
+"""Runs up to so many deletions never count as grown."""
+
+
+def check_growth(planned: int, before: Sequence[int], factor: float | None) -> None:
+    """Raise RefusedError if a plan has more than ``factor`` times what the largest of the last runs had."""
+    if factor is None or not before:
+        return
+    usual = max(*before, SMALL_RUN)
+    if planned > factor * usual:
+        raise RefusedError(
+            f"refused, nothing was deleted: {planned} deletions, but the last {len(before)} runs had at most "
+            f"{max(before)}, and --max-growth allows {factor:g} times that"
+        )
+
+
 @dataclass(slots=True)
 class GuardCounter:
     """Counts deletions while a plan is built; ``check`` raises if anything is exceeded."""

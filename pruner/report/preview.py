@@ -103,7 +103,7 @@ def json_lines(plan: Plan) -> Iterator[bytes]:
     """The preview as one JSON document, in pieces."""
     encode = msgspec.json.encode
     totals = msgspec.to_builtins(plan.footer)
-    summary = {name: value for name, value in totals.items() if name not in ("type", "sha256")}
+    summary = {name: value for name, value in totals.items() if name not in ("type", "sha256", "check")}
     yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(summary) + b',"images":[\n'
     separator = b""
     for record, entries in plan.images():

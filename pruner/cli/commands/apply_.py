@@ -16,7 +16,7 @@ from pruner.cli.options import (
     run_options,
 )
 from pruner.cli.previewing import show_preview
-from pruner.cli.running import RunOptions, carry_out, confirm, forget_unused, options_from
+from pruner.cli.running import RunOptions, before_deleting, carry_out, forget_unused, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, RefusedError
@@ -80,8 +80,7 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
             shutil.copyfileobj(source, copy)
         own = open_plan(run.plan, allow_edited=bool(plan.edits.removed))
         show_preview(own, options.form, all_tags=options.all_tags)
-        if own.entries_left:
-            confirm(own.entries_left, options.yes)
+        before_deleting(own, run, state, options)
         settings = settings_of(own.header)
         async with Connections(options.connection, settings, talk) as connections:
             return await carry_out(connections, own, run, state, options, talk)
