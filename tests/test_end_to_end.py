@@ -111,14 +111,14 @@ def test_previews_are_deterministic_and_keep_talk_off_stdout(program, emulated, 
 
 def test_twenty_thousand_targets_under_throttling_errors_and_resets(program, emulated):
     faults = (
-        Fault(action="status", method="DELETE", status=429, gateway_code=410, probability=0.02),
         Fault(action="status", method="DELETE", status=503, gateway_code=500, probability=0.01),
         Fault(action="status", method="DELETE", status=500, gateway_code=900, probability=0.005, commit=True),
         Fault(action="reset", method="DELETE", probability=0.005),
         Fault(action="reset", method="DELETE", probability=0.005, commit=True),
         Fault(action="cut", method="DELETE", probability=0.002),
     )
-    emulator = emulated(seed="generate:1x20x1000", faults=faults)
+    limits = Limits(bucket=Bucket(rate=1500, burst=100))
+    emulator = emulated(seed="generate:1x20x1000", faults=faults, limits=limits)
     registry = next(iter(emulator.store.registries))
     extra = "    limits: {keep_at_least: 0}\n    shared_digest: delete\n"
     path = write(
@@ -130,7 +130,7 @@ def test_twenty_thousand_targets_under_throttling_errors_and_resets(program, emu
     assert_consistent(report, emulator, done)
     assert report["targets"] > 15_000
     assert report["counts"]["deleted"] == report["targets"] == emulator.counters.deleted
-    assert report["throttled"] > 100
+    assert 0 < report["throttled"] < 0.02 * report["requests"]
 
 
 def test_a_wrong_secret_is_one_sentence(program, emulated):
@@ -359,7 +359,7 @@ def test_a_second_signal_cancels(program, emulated):
     hang = Fault(action="hang", method="DELETE", after=10)
     emulator = emulated(seed=seed({"a": numbered(100)}), faults=(hang,))
     process = program.at(emulator).start("run", write(program, policy_text()), "--yes", *FAST)
-    while emulator.counters.deleted < 10:
+    while emulator.counters.faults < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -404,7 +404,7 @@ def test_list_shows_what_is_there(program, emulated):
 
 def test_the_secret_is_nowhere(program, emulated):
     emulator = emulated(
-        faults=(Fault(action="status", method="DELETE", status=500, gateway_code=900, times=30),)
+        faults=(Fault(action="status", method="DELETE", status=500, gateway_code=900, times=8),)
     )
     secret = program.env["NCLOUD_SECRET_ACCESS_KEY"]
     done = program.at(emulator)("--verbose", "run", POLICIES, "--yes", *FAST)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pruner.model import Action, ReasonKind, Tag, Target
 from pruner.policy.conditions import NO, UNKNOWN, YES, ImageTable, explain_all, explain_each, judge
 from pruner.policy.loader import load_policies
-from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.retention import RegistryPolicies, attachment_subject, decide
 
 DAY = 86_400_000
 NOW = 20_000 * DAY
@@ -228,7 +229,6 @@ def test_a_kept_tag_of_unknown_digest_may_be_any_other():
     assert why("a", tags, rules({"tags": ["a"]})) is ReasonKind.UNKNOWN_DIGEST
 
 
-@pytest.mark.xfail(strict=True, reason="retention._protect_shared: one pass; what it keeps is not looked at")
 def test_a_candidate_that_stays_for_its_unknown_digest_is_a_kept_tag_of_unknown_digest():
     tags = [tag("a", digest=None), tag("b"), tag("keep")]
     assert gone(tags, rules({"tags": ["?"]})) == []
@@ -379,7 +379,6 @@ def test_what_is_attached_and_held_stays():
     assert gone(tags, rules({"tags": ["a"]}, hold=["web:*.sig"])) == ["a"]
 
 
-@pytest.mark.xfail(strict=True, reason="retention._protect_attached: overwrites the reason of a hold")
 def test_what_is_attached_and_held_has_the_hold_as_its_reason():
     tags = [tag("a"), tag("keep"), attached(C)]
     assert why(attached(C).name, tags, rules({"tags": ["a"]}, hold=["web:*.sig"])) is ReasonKind.HOLD
@@ -411,7 +410,6 @@ def test_a_name_that_only_looks_attached_is_an_ordinary_tag():
     assert gone(named(*names), rules(ALL)) == sorted(names)
 
 
-@pytest.mark.xfail(strict=True, reason="retention._attach: never looks at the attached tag's own digest")
 def test_what_is_attached_stays_when_a_kept_tag_has_its_digest():
     # Two images built from the same sources have the same bill of materials: one manifest, two names.
     tags = [
@@ -428,7 +426,6 @@ def test_what_is_attached_and_of_unknown_digest_stays():
     assert attached(A).name not in gone(tags, rules({"tags": ["a"]}))
 
 
-@pytest.mark.xfail(strict=True, reason="retention._verdicts: keep rules say NO of every attached tag")
 @pytest.mark.parametrize("explicit", [False, True])
 def test_a_keep_rule_wins_for_what_is_attached(explicit):
     tags = [tag("a", digest=A), tag("keep"), attached(A)]
@@ -437,10 +434,31 @@ def test_a_keep_rule_wins_for_what_is_attached(explicit):
     assert attached(A).name not in gone(tags, rules({"tags": ["a"]}, keep=keep), *targets)
 
 
-@pytest.mark.xfail(strict=True, reason="retention._verdicts: 'newest' ranks attached tags with the images")
 def test_what_is_attached_does_not_use_up_the_newest():
     tags = [tag("v1", 4, A), attached(A, days=3), tag("v2", 2, B), attached(B, days=1)]
     assert gone(tags, rules(ALL, keep=[{"newest": 2}])) == []
+
+
+def test_what_is_attached_goes_in_spite_of_a_keep_rule_of_the_newest():
+    tags = [tag("a", 9, A), tag("b", 1, B), attached(A, days=0)]
+    assert gone(tags, rules(ALL, keep=[{"newest": 1}])) == ["a", attached(A).name]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="retention._keep_verdicts: a 'newest' inside any, all or not ranks them"
+)
+@pytest.mark.parametrize(
+    "keep",
+    [
+        {"any": [{"tags": ["latest"]}, {"newest": 1}]},
+        {"all": [{"newer_than": "100d"}, {"newest": 1}]},
+        {"not": {"not": {"newest": 1}}},
+    ],
+    ids=["any", "all", "not"],
+)
+def test_what_is_attached_goes_in_spite_of_a_nested_keep_rule_of_the_newest(keep):
+    tags = [tag("a", 9, A), tag("b", 1, B), attached(A, days=0)]
+    assert gone(tags, rules(ALL, keep=[keep])) == ["a", attached(A).name]
 
 
 # Properties.
@@ -529,15 +547,27 @@ def going(tags, policies):
     return {d.tag.name for d in decide(tags, policies, NOW) if d.action is Action.DELETE}
 
 
+def ordinary(tags):
+    """The table of all tags that rules judge and rank."""
+    return ImageTable(sorted((t for t in tags if t.name not in SIGNATURES), key=lambda t: t.name), NOW)
+
+
 @EXAMPLES
-@given(TAGS, RULES, RULES, FLOORS)
+@given(TAGS_AND_SIGNATURES, RULES, RULES, FLOORS)
 def test_keep_beats_delete_for_any_rules(tags, delete, keep, floor):
     found = of(delete, keep, floor)
-    table = ImageTable(sorted(tags, key=lambda item: item.name), NOW)
+    table = ordinary(tags)
     gone_names = going(tags, found)
     for rule in found.keep:
         for name, verdict in zip(table.names, judge(rule.conditions, table), strict=True):
             assert verdict == NO or name not in gone_names
+
+
+@EXAMPLES
+@given(TAGS_AND_SIGNATURES, RULES, KEEPS, st.sampled_from(["*", "*.sig", "sha256-*", *SIGNATURES]))
+def test_a_keep_rule_of_names_keeps_what_is_attached(tags, delete, keep, glob):
+    kept = {t.name for t in tags if t.name in SIGNATURES and fnmatchcase(t.name, glob)}
+    assert not kept & going(tags, of(delete, [*keep, {"tags": [glob]}]))
 
 
 @EXAMPLES
@@ -596,7 +626,7 @@ def _digest_of_a_kept_tag(tags, names):
 
 
 @EXAMPLES
-@given(TAGS, RULES, KEEPS, FLOORS, st.lists(st.sampled_from(NAMES), max_size=2))
+@given(TAGS_AND_SIGNATURES, RULES, KEEPS, FLOORS, st.lists(st.sampled_from(NAMES + SIGNATURES), max_size=2))
 def test_no_digest_of_a_kept_tag_goes(tags, delete, keep, floor, targets):
     more = [{"targets": [f"web:{name}" for name in targets]}] if targets else []
     found = policies(rules(*delete, keep=keep, limits={"keep_at_least": floor}), *more)
@@ -619,15 +649,42 @@ def test_a_tag_of_unknown_age_never_goes_by_rule(tags, delete, keep, floor, shar
 
 
 @EXAMPLES
-@given(TAGS, RULES)
-def test_only_tags_that_a_delete_rule_certainly_selects_go(tags, delete):
-    found = of(delete)
-    table = ImageTable(sorted(tags, key=lambda item: item.name), NOW)
+@given(TAGS_AND_SIGNATURES, RULES, KEEPS, FLOORS)
+def test_no_tag_of_unknown_digest_goes_beside_a_kept_one_and_none_goes_beside_a_kept_unknown(
+    tags, delete, keep, floor
+):
+    names = going(tags, of(delete, keep, floor))
+    if names and len(names) < len(tags):
+        assert None not in {item.digest for item in tags}
+
+
+@EXAMPLES
+@given(TAGS_AND_SIGNATURES, RULES, KEEPS, FLOORS)
+def test_only_tags_that_a_delete_rule_certainly_selects_go_with_what_is_attached(tags, delete, keep, floor):
+    found = of(delete, keep, floor)
+    table = ordinary(tags)
     selected = set()
     for rule, _ in found.delete:
         verdicts = judge(rule.conditions, table)
         selected |= {name for name, verdict in zip(table.names, verdicts, strict=True) if verdict == YES}
-    assert going(tags, found) <= selected
+    names = going(tags, found)
+    assert names - set(SIGNATURES) <= selected
+    for name in names & set(SIGNATURES):
+        owners = {item.name for item in tags if item.digest == attachment_subject(name)}
+        assert owners
+        assert owners <= names
+
+
+@EXAMPLES
+@given(TAGS_AND_SIGNATURES, RULES, KEEPS, FLOORS)
+def test_what_is_attached_changes_nothing_for_ordinary_tags_of_other_digests(tags, delete, keep, floor):
+    # Its own digest is that of nothing else here, so that only its name could matter.
+    tags = [tag(t.name, 1, "") if t.name in SIGNATURES else t for t in tags]
+    found = of(delete, keep, floor)
+    alone = going([t for t in tags if t.name not in SIGNATURES], found)
+    together = going(tags, found) - set(SIGNATURES)
+    if len(alone) < len(ordinary(tags)):
+        assert together == alone
 
 
 @settings(max_examples=100, deadline=None)

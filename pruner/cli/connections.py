@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
+from pruner.engine.adaptive import AdaptivePacer
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
-from pruner.engine.pacer import TokenBucketPacer
 from pruner.engine.retry import Backoff
 from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
@@ -27,7 +27,7 @@ from pruner.registry.ncr.transport import Transport
 if TYPE_CHECKING:
     from pruner.registry.base import TagReader
 
-DEFAULT_RATE = 10.0
+DEFAULT_RATE = float("inf")
 DEFAULT_CONCURRENCY = 16
 
 
@@ -128,7 +128,7 @@ class Connections:
             new_session(ca_bundle=self._options.ca_bundle, proxy=proxy)
         )
         transport = Transport(session, place.endpoint, credentials, timeout=self._options.timeout)
-        gate = Gate(TokenBucketPacer(self._rate(place), self.concurrency), asyncio.get_running_loop().time)
+        gate = Gate(AdaptivePacer(self._rate(place), self.concurrency), asyncio.get_running_loop().time)
         backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
         reader = NcrReader(transport, Governor(gate, backoff, dice))
         rechecker = NcrReader(transport, Governor(gate, backoff, dice, essential=True))

@@ -26,14 +26,14 @@ class ConnectionOptions:
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
+    if value is None or value == "auto":
+        return None if value is None else float("inf")
     try:
         rate = float(value)
     except ValueError:
         rate = 0.0
     if not 0.0 < rate <= 100_000:
-        raise click.BadParameter(f"'{value}' is not a rate; write requests per second, as in 50")
+        raise click.BadParameter(f"'{value}' is not a rate; write requests per second, as in 50, or auto")
     return rate
 
 
@@ -59,7 +59,7 @@ def connection_options(function: F) -> F:
             click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
             click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
             click.option(
-                "--rate", callback=_rate, metavar="N", help="Most requests per second (default: 10)."
+                "--rate", callback=_rate, metavar="N|auto", help="Most requests per second (auto: find out)."
             ),
             click.option(
                 "--concurrency",

@@ -11,6 +11,7 @@ from pruner.engine.feed import IMAGES_AT_ONCE, Feed
 from pruner.engine.gate import GateClosedError
 from pruner.engine.governor import (
     PERMISSION_HINT,
+    THROTTLED_SECONDS,
     credentials_sentence,
     report_to_gate,
     wrong_endpoint_sentence,
@@ -25,8 +26,6 @@ from pruner.tasks import task_group
 
 OUTAGE_SECONDS: Final = 600.0
 """A server that does not answer for this long ends the run."""
-THROTTLED_SECONDS: Final = 1800.0
-"""A server that refuses everything for speed for this long ends the run."""
 REFUSALS_IN_A_ROW: Final = 25
 """So many tags of a registry refused one after the other (409, say) end the work on it."""
 
@@ -124,7 +123,7 @@ class Executor:
         gate = trial.access.gate
         sent_at = await gate.acquire()
         if not self._state.may_work_on(trial.entry.registry):
-            gate.abandoned()
+            gate.abandoned(sent_at)
             self._leave(trial)
             return None
         try:
@@ -133,7 +132,7 @@ class Executor:
         except RequestError as error:
             result = error
         except BaseException:
-            gate.abandoned()
+            gate.abandoned(sent_at)
             raise
         verdict = classify_delete(result)
         if isinstance(result, RequestError):

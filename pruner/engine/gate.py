@@ -72,7 +72,7 @@ class Gate:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.abandoned()
+                self.abandoned(self._clock())
             elif future in self._waiters:
                 self._waiters.remove(future)
             raise
@@ -115,7 +115,9 @@ class Gate:
     def accepted(self, sent_at: float) -> None:
         """The server took the request of this slot."""
         self.accepted_at = now = self._clock()
-        self.pacer.on_accepted(now, sent_at)
+        self.pacer.on_accepted(now, sent_at, self.in_flight)
+        if self.breaker.is_open:
+            self._wake()
         self.breaker.succeeded()
         self._released()
 
@@ -127,19 +129,23 @@ class Gate:
         self._wake()
         self._released()
 
-    def failed(self) -> None:
+    def failed(self, sent_at: float) -> None:
         """The server, or the way to it, did not work."""
-        self.breaker.failed(self._clock())
+        now = self._clock()
+        self.pacer.on_ended(now, sent_at)
+        self.breaker.failed(now)
         self._wake()
         self._released()
 
-    def abandoned(self) -> None:
+    def abandoned(self, sent_at: float) -> None:
         """The slot was not used, or its request was cancelled."""
+        self.pacer.on_ended(self._clock(), sent_at)
         self.breaker.abandoned()
+        self._wake()
         self._released()
 
     def _wake(self) -> None:
-        """Ask again later: a timer that was set before a pause would fire for nothing."""
+        """Ask again now: a timer that was set before would fire too late, or for nothing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

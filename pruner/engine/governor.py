@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from pruner.engine.gate import Gate
 from pruner.engine.retry import Backoff, Verdict, classify_read
 from pruner.engine.retry_after import parse_retry_after
 from pruner.errors import (
     CredentialsError,
+    MalformedReplyError,
     RequestError,
     ResponseError,
     UnreachableError,
@@ -18,6 +19,9 @@ from pruner.errors import (
 from pruner.registry.ncr.protocol import CLOCK_SKEW_LIMIT_SECONDS
 
 T = TypeVar("T")
+
+THROTTLED_SECONDS: Final = 1800.0
+"""A server that refuses everything for speed for this long ends the run."""
 
 
 class Governor:
@@ -43,6 +47,7 @@ class Governor:
     async def run(self, send: Callable[[], Awaitable[T]]) -> T:
         """The result of ``send``; raises CredentialsError, UnreachableError or the last RequestError."""
         failures = 0
+        began = self.gate.now()
         while True:
             sent_at = await self.gate.acquire(essential=self._essential)
             try:
@@ -52,17 +57,25 @@ class Governor:
                 report_to_gate(self.gate, verdict, error, sent_at, self._wall_clock())
                 if verdict not in (Verdict.RETRY, Verdict.THROTTLED):
                     raise_stop(verdict, error)
+                self._check_throttled(began, error)
                 failures += verdict is Verdict.RETRY
                 if failures >= self._backoff.attempts:
                     raise_stop(verdict, error)
                 if verdict is Verdict.RETRY:
                     await self._sleep(self._backoff.delay(failures, self._dice.random()))
             except BaseException:
-                self.gate.abandoned()
+                self.gate.abandoned(sent_at)
                 raise
             else:
                 self.gate.accepted(sent_at)
                 return result
+
+    def _check_throttled(self, began: float, error: RequestError) -> None:
+        """Give up on a server that has refused everything for very long."""
+        since = began if self.gate.accepted_at is None else max(began, self.gate.accepted_at)
+        if self.gate.now() - since > THROTTLED_SECONDS:
+            minutes = THROTTLED_SECONDS / 60
+            raise UnreachableError(f"every request was refused for {minutes:.0f} minutes: {error}") from None
 
 
 def report_to_gate(gate: Gate, verdict: Verdict, error: RequestError, sent_at: float, now: float) -> None:
@@ -71,7 +84,7 @@ def report_to_gate(gate: Gate, verdict: Verdict, error: RequestError, sent_at: f
         header = error.retry_after if isinstance(error, ResponseError) else None
         gate.refused(sent_at, parse_retry_after(header, now))
     elif verdict is Verdict.RETRY or (verdict is Verdict.RECHECK and _is_server_trouble(error)):
-        gate.failed()
+        gate.failed(sent_at)
     else:
         gate.accepted(sent_at)
 
@@ -88,6 +101,8 @@ def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
         raise CredentialsError(f"the key has no permission: {error}; {PERMISSION_HINT}") from None
     if verdict is Verdict.STOP_ENDPOINT and isinstance(error, ResponseError):
         raise UnreachableError(wrong_endpoint_sentence(error)) from None
+    if isinstance(error, MalformedReplyError):
+        raise error
     if not isinstance(error, ResponseError) or verdict is Verdict.RETRY:
         raise UnreachableError(str(error)) from None
     raise error

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ from pruner.files import open_private
 from pruner.model import Outcome, Status
 
 VERSION: Final = 1
-_MAX_LINE_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
@@ -30,6 +30,9 @@ class JournalWriteError(PrunerError):
 
 class JournalDamagedError(InputError):
     """A line in the middle of a journal cannot be read."""
+
+
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", tag_field="type", omit_defaults=True):
@@ -46,7 +49,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", tag_field="type", omit_def
 class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False):
     """The DELETE of plan entry ``seq`` is about to be sent."""
 
-    seq: int
+    seq: _Seq
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defaults=True, gc=False):
@@ -55,7 +58,7 @@ class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defau
     ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again.
     """
 
-    seq: int
+    seq: _Seq
     outcome: Outcome
 
 
@@ -131,8 +134,11 @@ class Journal:
             raise JournalWriteError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
     def sync(self) -> None:
-        """Force what was written to the disk."""
-        os.fsync(self._descriptor)
+        """Force what was written to the disk; JournalWriteError when that fails."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise JournalWriteError(f"{self.path} cannot be written: {error.strerror or error}") from None
         self._synced_at = self._clock()
 
     def close(self) -> None:
@@ -146,9 +152,10 @@ class Journal:
 
 def _drop_torn_line(path: Path) -> None:
     """Cut a last line that was not written whole, so that the next line does not continue it."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return
-    with path.open("rb+") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _MAX_LINE_BYTES)
         file.seek(start)
@@ -174,7 +181,7 @@ def read_journal(path: Path) -> Iterator[Line]:
 def _read_line(path: Path, number: int, line: bytes) -> Line:
     try:
         return _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, InputError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InputError) as error:
         problem = names.printable(str(error))
         raise JournalDamagedError(
             f"{path}:{number}: damaged, and what was done cannot be guessed: {problem}; "

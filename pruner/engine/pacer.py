@@ -24,8 +24,11 @@ class Pacer(Protocol):
     def reserve(self, now: float) -> float:
         """Take the next slot: 0.0 if it is granted, otherwise the seconds until asking again makes sense."""
 
-    def on_accepted(self, now: float, sent_at: float) -> None:
-        """A request sent at ``sent_at`` was let through by the limiter."""
+    def on_accepted(self, now: float, sent_at: float, in_flight: int = 0) -> None:
+        """A request sent at ``sent_at`` was let through by the limiter; ``in_flight`` are open now."""
+
+    def on_ended(self, now: float, sent_at: float) -> None:
+        """A request ended without an answer of the limiter: lost, failed or cancelled."""
 
     def on_refused(self, now: float, sent_at: float, retry_after: float | None, in_flight: int = 0) -> None:
         """A request sent at ``sent_at`` was refused for speed; ``retry_after`` in seconds, if given."""
@@ -67,7 +70,10 @@ class TokenBucketPacer:
         self._next = max(self._next, now - _CATCH_UP_SECONDS) + 1.0 / self._rate
         return 0.0
 
-    def on_accepted(self, now: float, sent_at: float) -> None:
+    def on_ended(self, now: float, sent_at: float) -> None:
+        """Says nothing of the limit."""
+
+    def on_accepted(self, now: float, sent_at: float, in_flight: int = 0) -> None:
         """Recover towards the ceiling, all of it within RECOVERY_SECONDS."""
         if self._rate < self._ceiling and sent_at > self._reacted_at:
             gained = self._ceiling / (self._rate * self.RECOVERY_SECONDS)
@@ -76,7 +82,7 @@ class TokenBucketPacer:
     def on_refused(self, now: float, sent_at: float, retry_after: float | None, in_flight: int = 0) -> None:
         """Halve the rate once per episode and pause everybody."""
         if sent_at > self._reacted_at:
-            self._rate = max(self.MIN_RATE, self._rate / 2)
+            self._rate = max(min(self.MIN_RATE, self._ceiling), self._rate / 2)
             self._reacted_at = now
         pause = 1.0 / self._rate if retry_after is None else retry_after
         self._paused_until = max(self._paused_until, now + pause)
@@ -95,7 +101,10 @@ class UnlimitedPacer:
         """Always grant."""
         return 0.0
 
-    def on_accepted(self, now: float, sent_at: float) -> None:
+    def on_accepted(self, now: float, sent_at: float, in_flight: int = 0) -> None:
+        """Learn nothing."""
+
+    def on_ended(self, now: float, sent_at: float) -> None:
         """Learn nothing."""
 
     def on_refused(self, now: float, sent_at: float, retry_after: float | None, in_flight: int = 0) -> None:

@@ -1,5 +1,6 @@
 """The ``Retry-After`` header: seconds or an HTTP date (RFC 9110, section 10.2.3), bounded."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -23,4 +24,6 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def _until(text: str, now: float) -> float:
-    return parsedate_to_datetime(text).timestamp() - now
+    moment = parsedate_to_datetime(text)
+    # A date without a zone (asctime, '-0000') is UTC, not local time.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from pruner.errors import ListingError, MalformedReplyError
+from pruner.errors import ListingError
 
 T = TypeVar("T")
 
@@ -58,11 +58,11 @@ async def _collect_once(fetch: Callable[[int], Awaitable[Page[T]]], name_of: Cal
             if name in found:
                 raise _ShiftedError("an item stands on two pages")
             found[name] = item
+        if page.next is not None and len(found) >= page.total and not page.items:
+            raise _ShiftedError("pages go on after the last item")
         if page.next is not None and (page.next <= number or pages >= MAX_PAGES):
-            raise MalformedReplyError(f"page {number} names {page.next} as its next page")
+            raise _ShiftedError(f"page {number} names {page.next} as its next page")
         number = page.next
-    if len(counts) > 1:
-        raise _ShiftedError("the count changes between pages")
     if counts != {len(found)}:
-        raise _ShiftedError(f"{len(found)} listed, {counts.pop()} counted")
+        raise _ShiftedError(f"{len(found)} listed, {' or '.join(map(str, sorted(counts)))} counted")
     return list(found.values())

@@ -19,7 +19,8 @@ _HOSTS: Final = {
 }
 EXPERIMENTAL_REGIONS: Final = frozenset({"fin-KR"})
 _WITHOUT_NCR: Final = frozenset({"USWN", "DEN"})
-_LOOPBACK: Final = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
+_LOOPBACK: Final = re.compile(r"localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}|::1")
+_HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_.~-]+)*")
 
 
@@ -60,7 +61,13 @@ def parse_endpoint(url: str, *, allow_plain_http: bool = False) -> Endpoint:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise InputError(f"endpoint '{shown}' is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable():
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or not url.isascii()
+        or not url.isprintable()
+        or url != url.strip()
+    ):
         raise InputError(f"endpoint '{shown}' is not an http or https URL, as in https://host/ncr/api/v2")
     if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:
         raise InputError("an endpoint is scheme, host and path only: no user, password, query or fragment")
@@ -70,6 +77,8 @@ def parse_endpoint(url: str, *, allow_plain_http: bool = False) -> Endpoint:
         raise InputError(f"the path of endpoint '{shown}' has characters that do not belong there")
     if segments[-1] == "repositories":
         raise InputError(f"endpoint '{shown}' includes /repositories; leave that out")
+    if port == 0 or not _HOST.fullmatch(host):
+        raise InputError(f"endpoint '{shown}' has no valid host and port")
     if parts.scheme == "http" and not allow_plain_http and not _LOOPBACK.fullmatch(host):
         raise InputError(
             f"endpoint '{shown}' is plain http, which shows every request to the network; "

@@ -6,6 +6,7 @@ are numbers or strings, JSON may come as text/plain, and a proxy may answer with
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -16,9 +17,10 @@ from pruner.errors import Layer, ResponseError
 from pruner.registry.ncr.protocol import HEADER_TRACE_ID
 
 MESSAGE_LIMIT: Final = 200
+_READ_LENGTH: Final = 20_000
 _MARKUP: Final = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 # A server or proxy may echo request headers in its error page.
-_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{40,}=*")
 
 
 def response_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> ResponseError:
@@ -29,7 +31,7 @@ def response_error(status: int, headers: Mapping[str, str], body: bytes, now: fl
         layer,
         code,
         message,
-        trace_id=_clean(headers.get(HEADER_TRACE_ID, "")) or None,
+        trace_id=clean_text(headers.get(HEADER_TRACE_ID, "")) or None,
         retry_after=headers.get("Retry-After"),
         clock_skew=_clock_skew(headers.get("Date"), now),
     )
@@ -40,9 +42,9 @@ def read_error_body(body: bytes) -> tuple[Layer, int | None, str]:
     try:
         data = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "unknown", None, _clean(body.decode("utf-8", "replace"))
+        return "unknown", None, clean_text(body.decode("utf-8", "replace"))
     if not isinstance(data, dict):
-        return "unknown", None, _clean(str(data))
+        return "unknown", None, clean_text(str(data))
     gateway = data.get("error")
     if isinstance(gateway, dict) and "errorCode" in gateway:
         message = _joined(gateway.get("message"), gateway.get("details"))
@@ -55,7 +57,7 @@ def read_error_body(body: bytes) -> tuple[Layer, int | None, str]:
 
 
 def _joined(*parts: Any) -> str:
-    return _clean(" ".join(str(part) for part in parts if isinstance(part, str | int | float)))
+    return clean_text(" ".join(str(part) for part in parts if isinstance(part, str | int | float)))
 
 
 def _number(value: Any) -> int | None:
@@ -64,13 +66,20 @@ def _number(value: Any) -> int | None:
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else None
 
 
-def _clean(text: str) -> str:
-    visible = " ".join(_MARKUP.sub(" ", text[:20_000]).split())
+def clean_text(text: str) -> str:
+    """Foreign text for people: no markup, no control characters, no signature, at most 200 characters."""
+    if len(text) > _READ_LENGTH:
+        # Not in the middle of a word: half a signature would not be recognised.
+        text = text[:_READ_LENGTH].rpartition(" ")[0]
+    visible = " ".join(_MARKUP.sub(" ", text).split())
     return names.printable(_SIGNATURE.sub("[signature]", visible), MESSAGE_LIMIT)
 
 
 def _clock_skew(date: str | None, now: float) -> float | None:
     try:
-        return now - parsedate_to_datetime(date).timestamp() if date else None
+        moment = parsedate_to_datetime(date) if date else None
+        if moment is None:
+            return None
+        return now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -115,7 +115,7 @@ def _size(item: TagItem) -> int | None:
     size = item.full_size
     if isinstance(size, str):
         size = int(size) if size.isascii() and size.isdecimal() and len(size) <= 18 else None
-    return int(size) if size is not None and 0 < size < 1e18 else None
+    return int(size) if size is not None and 1 <= size < 1e18 else None
 
 
 def checked_names(items: list[NameItem], check: Callable[[str], None], what: str) -> list[str]:

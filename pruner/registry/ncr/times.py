@@ -5,6 +5,8 @@ from typing import Any, Final
 
 _SECONDS_BELOW: Final = 1e11
 _MILLISECONDS_BELOW: Final = 1e14
+_EARLIEST: Final = 1_356_998_400_000
+"""2013-01-01: no container image is older, so an earlier time is a mistake and not a great age."""
 
 
 def epoch_ms(value: Any, now: int) -> int | None:
@@ -12,11 +14,14 @@ def epoch_ms(value: Any, now: int) -> int | None:
 
     The unit of a number is told by its magnitude: below 1e11 it is seconds, below 1e14 milliseconds.
     """
+    if isinstance(value, str) and not value.isdecimal():
+        moment = _iso(value)
+        return moment if moment is not None and _EARLIEST <= moment <= now else None
     number = _number(value)
     if number is None or not 0 < number < _MILLISECONDS_BELOW:
         return None
     milliseconds = int(number * 1000 if number < _SECONDS_BELOW else number)
-    return milliseconds if milliseconds <= now else None
+    return milliseconds if _EARLIEST <= milliseconds <= now else None
 
 
 def _number(value: Any) -> float | int | None:
@@ -24,14 +29,12 @@ def _number(value: Any) -> float | int | None:
         return None
     if isinstance(value, int | float):
         return value
-    if not isinstance(value, str):
-        return None
+    return float(value[:20]) if isinstance(value, str) and value.isascii() else None
+
+
+def _iso(text: str) -> int | None:
     try:
-        return float(value) if value.isdecimal() else _iso(value)
+        moment = datetime.fromisoformat(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
-
-
-def _iso(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000

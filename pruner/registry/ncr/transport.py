@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 import aiohttp
 from yarl import URL
 
-from pruner import names
 from pruner.errors import (
     CertificateError,
     ConnectError,
@@ -20,7 +19,7 @@ from pruner.errors import (
 from pruner.registry.http import COMMON_HEADERS
 from pruner.registry.ncr.credentials import CredentialSource
 from pruner.registry.ncr.endpoint import Endpoint
-from pruner.registry.ncr.errors import response_error
+from pruner.registry.ncr.errors import clean_text, response_error
 from pruner.registry.ncr.signing import Signer
 
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
@@ -120,11 +119,11 @@ class Transport:
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     text = getattr(inner, "strerror", None) or getattr(inner, "message", None) or str(inner)
-    return names.printable(str(text) or type(error).__name__)
+    return clean_text(str(text)) or type(error).__name__
 
 
 def _redirect(response: aiohttp.ClientResponse) -> str:
-    where = names.printable(response.headers.get("Location", "nowhere"), 100)
+    where = clean_text(response.headers.get("Location", "nowhere"))
     return f"HTTP {response.status} redirects to {where}; a signed request is never sent elsewhere"
 
 
