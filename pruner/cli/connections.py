@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -14,6 +15,7 @@ from pruner.engine.access import RegistryAccess
 from pruner.engine.adaptive import AdaptivePacer
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
+from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.retry import Backoff
 from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
@@ -59,11 +61,14 @@ class Connections:
         settings: Mapping[str, RegistrySettings],
         talk: Talk,
         env: Mapping[str, str] = os.environ,
+        *,
+        state: Path | None = None,
     ) -> None:
         self._options = options
         self._settings = settings
         self._talk = talk
         self._env = env
+        self._state = state
         self._open: dict[_Place, _Connection] = {}
         self._places: dict[str, _Place] = {}
         self._stack = AsyncExitStack()
@@ -128,7 +133,11 @@ class Connections:
             new_session(ca_bundle=self._options.ca_bundle, proxy=proxy)
         )
         transport = Transport(session, place.endpoint, credentials, timeout=self._options.timeout)
-        gate = Gate(AdaptivePacer(self._rate(place), self.concurrency), asyncio.get_running_loop().time)
+        hint = None
+        if self._state is not None:
+            hint = rate_hint(self._state, str(place.endpoint), current.access_key)
+        pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
+        gate = Gate(pacer, asyncio.get_running_loop().time)
         backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
         reader = NcrReader(transport, Governor(gate, backoff, dice))
         rechecker = NcrReader(transport, Governor(gate, backoff, dice, essential=True))
@@ -148,6 +157,13 @@ class Connections:
         """Most requests in flight."""
         declared = [item.concurrency for item in self._settings.values() if item.concurrency]
         return self._options.concurrency or min(declared, default=DEFAULT_CONCURRENCY)
+
+    def remember_rates(self) -> None:
+        """Keep what the pacers found for the next run."""
+        for place, connection in self._open.items():
+            pacer = connection.access.gate.pacer
+            if self._state is not None and isinstance(pacer, AdaptivePacer) and pacer.estimate is not None:
+                save_rate(self._state, str(place.endpoint), connection.account, pacer.estimate)
 
     def facts(self) -> dict[str, RegistryFacts]:
         """Where each registry is, for the plan."""

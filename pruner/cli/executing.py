@@ -68,6 +68,7 @@ async def execute(
             )
         finally:
             seconds = time.monotonic() - started
+            connections.remember_rates()
             _end(journal, state, connections, requests, seconds)
         if cancelled:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")

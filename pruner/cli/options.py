@@ -118,6 +118,9 @@ def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return None if milliseconds is None else milliseconds / 1000
 
 
+step_summary_option = click.option(
+    "--step-summary", is_flag=True, help="Also write Markdown to $GITHUB_STEP_SUMMARY."
+)
 state_option = click.option("--state-dir", metavar="DIR", help="Where runs are kept (or PRUNER_STATE_DIR).")
 durable_option = click.option(
     "--durable", is_flag=True, help="Force the journal to the disk as it is written."

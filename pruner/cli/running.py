@@ -26,6 +26,7 @@ from pruner.plan.file import Plan
 from pruner.plan.guards import Guards, check_growth
 from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.policy import PolicySet
+from pruner.report.preview import markdown_lines
 from pruner.report.summary import exit_code
 from pruner.report.terminal import show_summary
 from pruner.report.text import counted
@@ -69,14 +70,20 @@ async def preview_only(
     source = Source(options.connection, options.inventory, options.now)
     if output is not None:
         plan = await make_plan(source, policies, options.guards, output, talk)
-        show_preview(plan, options.form, all_tags=options.all_tags)
+        _present(plan, options)
         talk.say(f"Plan written to {output}")
         return ExitCode.DONE
     with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
         path = Path(folder) / "plan.jsonl"
         plan = await make_plan(source, policies, options.guards, path, talk)
-        show_preview(plan, options.form, all_tags=options.all_tags)
+        _present(plan, options)
     return ExitCode.DONE
+
+
+def _present(plan: Plan, options: RunOptions) -> None:
+    show_preview(plan, options.form, all_tags=options.all_tags)
+    if options.step_summary:
+        append_step_summary("".join(markdown_lines(plan)))
 
 
 async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> ExitCode:
@@ -88,7 +95,7 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
         private_folder(options.report_dir)
     run = new_run(state, time.time())
     try:
-        async with Connections(options.connection, policies.registries, talk) as connections:
+        async with Connections(options.connection, policies.registries, talk, state=state) as connections:
             plan = await plan_live(connections, policies, options.guards, run.plan, talk)
             show_preview(plan, options.form, all_tags=options.all_tags)
             before_deleting(plan, run, state, options)

@@ -34,7 +34,7 @@ class AdaptivePacer:
     CRUISE: Final = 0.985
     """Cruising is at this share of the estimate."""
     HOLD_SECONDS: Final = 2.0
-    HOLD_SLOW: Final = 3000.0
+    HOLD_SLOW: Final = 4500.0
     """Seconds times the rate squared: at 10/s half a minute, so that few of few requests are refused."""
     FIRST_TRUST: Final = 5.0
     HOLD_PER_PAUSE: Final = 80.0
@@ -127,6 +127,9 @@ class AdaptivePacer:
         used = self._sending(now)
         if used is not None:
             rate = min(rate, max(2.0 * used, self._rate))
+        elif self._rate * self.RECENT_SECONDS >= self.READING_REQUESTS / 2:
+            # The answers to what was sent at this rate are not here yet.
+            return
         self._rate = min(rate, self._ceiling)
 
     def _sending(self, now: float) -> float | None:
@@ -134,7 +137,7 @@ class AdaptivePacer:
         while self._recent and now - self._recent[0] > self.RECENT_SECONDS:
             self._recent.popleft()
         count = len(self._recent)
-        return count / self.RECENT_SECONDS if count >= self.READING_REQUESTS / 2 else None
+        return count / self.RECENT_SECONDS if count >= self.READING_REQUESTS / 4 else None
 
     def on_accepted(self, now: float, sent_at: float, in_flight: int = 0) -> None:
         """A request was let through."""
@@ -145,7 +148,8 @@ class AdaptivePacer:
         if self._is_canary(sent_at):
             self._canary_sent = None
             self._pause = 0.0
-            self._next = now
+            # Not at once: a server without a burst has just spent its allowance on the canary.
+            self._next = max(self._next, now)
             self._hold(now)
 
     def _note_passed(self, now: float, in_flight: int) -> None:

@@ -82,7 +82,7 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
         show_preview(own, options.form, all_tags=options.all_tags)
         before_deleting(own, run, state, options)
         settings = settings_of(own.header)
-        async with Connections(options.connection, settings, talk) as connections:
+        async with Connections(options.connection, settings, talk, state=state) as connections:
             return await carry_out(connections, own, run, state, options, talk)
     finally:
         forget_unused(run)

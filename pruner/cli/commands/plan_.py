@@ -6,7 +6,13 @@ from typing import Any
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.options import connection_options, format_options, guard_options, offline_options
+from pruner.cli.options import (
+    connection_options,
+    format_options,
+    guard_options,
+    offline_options,
+    step_summary_option,
+)
 from pruner.cli.running import options_from, preview_only
 from pruner.cli.talk import Talk
 from pruner.policy.loader import load_policies
@@ -21,6 +27,7 @@ EDIT_CHECK = "edit-check"
 )
 @click.argument("policies", nargs=-1, required=True, metavar="POLICY...")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write a plan file.")
+@step_summary_option
 @offline_options
 @format_options
 @guard_options

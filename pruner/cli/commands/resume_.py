@@ -35,11 +35,12 @@ async def _resume(run: RunDirectory, options: RunOptions, talk: Talk) -> ExitCod
     if not run.plan.exists():
         raise InputError(f"run {run.run_id} has no plan; it never began")
     plan = open_plan(run.plan, allow_edited=True)
+    state = state_directory(options.state_dir)
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
     left = plan.entries_left - Progress.of(run.journal).done.count
     if left == 0:
         talk.say(f"Run {run.run_id} is complete: nothing left to do")
     else:
         talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
-    async with Connections(options.connection, settings_of(plan.header), talk) as connections:
-        return await carry_out(connections, plan, run, state_directory(options.state_dir), options, talk)
+    async with Connections(options.connection, settings_of(plan.header), talk, state=state) as connections:
+        return await carry_out(connections, plan, run, state, options, talk)
