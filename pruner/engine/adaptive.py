@@ -247,7 +247,7 @@ class AdaptivePacer:
     def _wait(self, now: float, retry_after: float | None) -> None:
         """Pause everybody, then send one canary."""
         slot = 1.0 / self._rate
-        if retry_after is not None:
+        if retry_after:
             pause = max(retry_after, slot)
         else:
             pause = (
@@ -255,7 +255,7 @@ class AdaptivePacer:
             )
         self._pause = pause
         self._episode_pause += pause
-        if retry_after is not None:
+        if retry_after:
             self._paused += pause
         self.paused_until = now + pause
         self._reacted_at = now

@@ -84,14 +84,17 @@ class Executor:
     async def run(self, images: Iterator[tuple[ImageRecord, list[Entry]]], progress: Progress) -> None:
         """Work until the plan is done or the run stops; every outcome is in the journal."""
         feed = Feed(images, self._access, self._state, progress, self._end)
-        async with task_group() as workers:
-            workers.start_soon(self._abandon_when_stopping, feed)
-            async with task_group() as group:
-                for _ in range(IMAGES_AT_ONCE):
-                    group.start_soon(feed.prepare)
-                for _ in range(self._settings.workers):
-                    group.start_soon(self._work, feed)
-            workers.cancel_scope.cancel()
+        try:
+            async with task_group() as workers:
+                workers.start_soon(self._abandon_when_stopping, feed)
+                async with task_group() as group:
+                    for _ in range(IMAGES_AT_ONCE):
+                        group.start_soon(feed.prepare)
+                    for _ in range(self._settings.workers):
+                        group.start_soon(self._work, feed)
+                workers.cancel_scope.cancel()
+        finally:
+            feed.abandon()
 
     async def _abandon_when_stopping(self, feed: Feed) -> None:
         await self._state.stopping.wait()
