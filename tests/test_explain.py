@@ -151,9 +151,6 @@ def test_the_delete_rule_that_lacks_the_least_is_named():
     assert found["xa"].change.endswith("if this held: older_than 90d")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="explain: what is attached has no rules, so that no keep rule is named"
-)
 def test_the_keep_rule_of_what_is_attached_is_named():
     tags = [tag("a", digest=A), attached(A), tag("b")]
     targets = {"targets": [f"web:{attached(A).name}"]}
@@ -162,13 +159,10 @@ def test_the_keep_rule_of_what_is_attached_is_named():
     assert "<stdin>:1" in item.change
 
 
-@pytest.mark.xfail(
-    strict=True, reason="explain._nearest: 'no policy has a delete rule for this image', which has one"
-)
 def test_what_is_attached_is_not_said_to_be_without_rules():
     tags = [tag("a", digest=A), attached(A, days=None), tag("b")]
     item = explained(tags, rules({"tags": ["a"]}))[attached(A).name]
-    assert item.kind is ReasonKind.UNMATCHED
+    assert item.kind is ReasonKind.UNKNOWN_AGE
     assert "no policy has a delete rule" not in item.change
 
 

@@ -262,7 +262,6 @@ def test_a_long_line_is_one_line(refused):
     assert f"a line of more than {MAX_LINE} characters" in found[0]
 
 
-@pytest.mark.xfail(strict=True, reason="explicit._form_of: the comma of TOO_LONG makes a first line CSV")
 def test_a_first_line_that_is_too_long_is_called_so(refused):
     assert f"a line of more than {MAX_LINE} characters" in refused("x" * 3 * MAX_LINE + "\nacme/web:a\n")[0]
 

@@ -207,13 +207,11 @@ def test_a_file_that_is_not_there_or_not_a_file(tmp_path):
             InventoryFile(target)
 
 
-@pytest.mark.xfail(strict=True, reason="inventory_file.images: ends at the footer, whatever follows it")
 @pytest.mark.parametrize("more", [LINES[1], b"{}\n"])
 def test_something_after_the_footer_is_refused(refused, more):
     assert refused([*LINES, more])
 
 
-@pytest.mark.xfail(strict=True, reason="inventory_file: writes a header longer than the 64 KiB that it reads")
 def test_an_inventory_of_many_registries_is_read(path):
     many = {
         f"registry-{number}": RegistryFacts("https://ncr.apigw.ntruss.com/ncr/api/v2")

@@ -55,7 +55,6 @@ def registries(text):
 NOT_DURATION = ("is not a duration", "a whole number and a unit", "as in 14d")
 NOT_IMAGE = ("is not an image name",)
 NOT_TAG = ("is not a tag name",)
-KEY_XFAIL = "problems._problem: a registry's bad name is placed at its value, not at the name"
 LITERAL_XFAIL = "problems._not_one_of: version '1' as text is 'not known; allowed: 1; did you mean 1'"
 
 ERRORS = [
@@ -218,7 +217,6 @@ ERRORS = [
         2,
         3,
         ["'ACME' is not a registry name"],
-        marks=pytest.mark.xfail(strict=True, reason=KEY_XFAIL),
     ),
     # Missing keys, empty lists, shapes that do not fit.
     ("policies missing", "version: 1\n", 1, 1, ["'policies' is missing; add it"]),

@@ -444,9 +444,6 @@ def test_what_is_attached_goes_in_spite_of_a_keep_rule_of_the_newest():
     assert gone(tags, rules(ALL, keep=[{"newest": 1}])) == ["a", attached(A).name]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="retention._keep_verdicts: a 'newest' inside any, all or not ranks them"
-)
 @pytest.mark.parametrize(
     "keep",
     [

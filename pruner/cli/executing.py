@@ -15,9 +15,10 @@ from pruner.cli.progress import show_progress
 from pruner.cli.talk import Talk
 from pruner.engine.executor import Executor, ExecutorSettings
 from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
-from pruner.engine.lock import registry_locks
+from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.runs import RunDirectory
 from pruner.engine.state import RunState
+from pruner.errors import RefusedError
 from pruner.model import StopKind
 from pruner.plan.file import Plan
 from pruner.tasks import task_group
@@ -48,7 +49,10 @@ async def execute(
 ) -> None:
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
-    with registry_locks(state_dir, connections.lock_scopes(), run.run_id):
+    scopes = connections.lock_scopes()
+    with registry_locks(state_dir, scopes, run.run_id), run_lock(run) as held:
+        if not held:
+            raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted")
         progress = Progress.of(run.journal)
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)

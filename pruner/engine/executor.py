@@ -20,7 +20,7 @@ from pruner.engine.journal import Claim, Done, Journal, JournalWriteError, Progr
 from pruner.engine.retry import Backoff, RetryBudget, Verdict, classify_delete
 from pruner.engine.state import RunState
 from pruner.errors import PrunerError, RequestError, ResponseError
-from pruner.model import Outcome, Status, StopKind
+from pruner.model import Outcome, Status, StopKind, Target
 from pruner.plan.records import Entry, ImageRecord
 from pruner.tasks import task_group
 
@@ -35,6 +35,7 @@ class _Trial:
     """One target on its way: what has been tried so far."""
 
     entry: Entry
+    target: Target
     access: RegistryAccess
     started: int = 0
     clock_started: float = 0.0
@@ -105,7 +106,7 @@ class Executor:
             if not self._state.may_work_on(entry.registry):
                 continue
             try:
-                await self._delete(_Trial(entry, self._access[entry.registry]))
+                await self._delete(_Trial(entry, entry.target, self._access[entry.registry]))
             except JournalWriteError as error:
                 self._state.stop(StopKind.DISK, str(error))
                 return
@@ -131,7 +132,7 @@ class Executor:
             return None
         try:
             self._begin(trial)
-            result: int | RequestError = await trial.access.deleter.delete(trial.entry.target)
+            result: int | RequestError = await trial.access.deleter.delete(trial.target)
         except RequestError as error:
             result = error
         except BaseException:
@@ -190,7 +191,7 @@ class Executor:
         trial.missing_said = not trial.in_doubt and _may_mean_missing(error)
         trial.in_doubt = trial.in_doubt or not trial.missing_said
         try:
-            there = await trial.access.rechecker.has_tag(trial.entry.target)
+            there = await trial.access.rechecker.has_tag(trial.target)
         except PrunerError as problem:
             self._finish(trial, Status.UNKNOWN, error=f"{error}; reading it again failed: {problem}")
             return True
@@ -265,7 +266,7 @@ class Executor:
         if http_status is None and isinstance(last, ResponseError):
             http_status = last.status
         outcome = Outcome(
-            trial.entry.target,
+            trial.target,
             status,
             trial.attempts,
             http_status,

@@ -44,7 +44,8 @@ class Feed:
         self._progress = progress
         self._ended = ended
         self._ready: deque[Entry] = deque()
-        self._send, self._receive = anyio.create_memory_object_stream[list[Entry]](IMAGES_AT_ONCE)
+        self._send, self._receive = anyio.create_memory_object_stream[list[Entry]](1)
+        self._fetching = anyio.Lock()
         self._preparing = IMAGES_AT_ONCE
 
     async def next(self) -> Entry | None:
@@ -52,10 +53,13 @@ class Feed:
         while self._state.stop_kind is None:
             if self._ready:
                 return self._ready.popleft()
-            try:
-                self._ready.extend(await self._receive.receive())
-            except (anyio.EndOfStream, anyio.ClosedResourceError):
-                if not self._ready:
+            # One worker at a time: if each fetched an image, they would be listed long before their turn.
+            async with self._fetching:
+                if self._ready:
+                    continue
+                try:
+                    self._ready.extend(await self._receive.receive())
+                except (anyio.EndOfStream, anyio.ClosedResourceError):
                     return None
         return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from pruner.engine.runs import RunDirectory
 from pruner.errors import RefusedError
 from pruner.files import private_folder
 
@@ -31,6 +32,23 @@ def registry_locks(state: Path, scopes: Sequence[tuple[str, str, str]], run_id: 
             digest = hashlib.sha256(f"{endpoint}\n{account}\n{registry}".encode()).hexdigest()[:16]
             stack.enter_context(_locked(folder / f"{registry}-{digest}.lock", registry, run_id))
         yield
+
+
+@contextlib.contextmanager
+def run_lock(run: RunDirectory) -> Iterator[bool]:
+    """Hold a run's own lock while its files are used or removed; False if somebody else holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(run.path / "lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from pruner.errors import InputError
 from pruner.files import private_folder
 
 STATE_VARIABLE: Final = "PRUNER_STATE_DIR"
-_RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
+_RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4}")
 
 
 def state_directory(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
@@ -50,9 +49,19 @@ class RunDirectory:
 
 def new_run(state: Path, now: float) -> RunDirectory:
     """Make the directory of a new run; ``now`` in epoch seconds. InputError when that is impossible."""
-    stamp = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
-    runs = private_folder(state) / "runs"
-    return RunDirectory(private_folder(private_folder(runs) / f"{stamp}-{secrets.token_hex(2)}"))
+    moment = datetime.fromtimestamp(now, UTC)
+    stamp = f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
+    runs = private_folder(private_folder(state) / "runs")
+    for number in range(0x10000):
+        path = runs / f"{stamp}-{number:04x}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"{path} cannot be written to: {error.strerror or error}") from None
+        return RunDirectory(private_folder(path))
+    raise InputError(f"{runs}: too many runs at once")
 
 
 def all_runs(state: Path) -> list[RunDirectory]:

@@ -103,9 +103,13 @@ def _signed(salt: bytes, record: _Checked) -> _Checked:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What a person did to a plan: the ranges of sequence numbers of the deletions that are gone."""
+    """What a person did to a plan: the ranges of sequence numbers of the deletions that are gone.
+
+    ``altered`` says that the file is not as it was written, whatever was removed.
+    """
 
     removed: tuple[range, ...] = ()
+    altered: bool = False
 
     @property
     def count(self) -> int:
@@ -216,7 +220,7 @@ class _Verifier:
         if footer is None:
             raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
         edits = self._edits(footer)
-        if self.digest.hexdigest() != footer.sha256 and not allow_edited:
+        if edits.altered and not allow_edited:
             what = f" ({edits_text(edits)})" if edits.removed else ""
             raise PlanError(
                 f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
@@ -293,7 +297,7 @@ class _Verifier:
         if self.last > footer.entries:
             raise PlanError(f"{self.path}: more deletions than the footer counts; write the plan anew")
         self._note_removed(footer.entries + 1)
-        return Edits(tuple(self.removed))
+        return Edits(tuple(self.removed), self.digest.hexdigest() != footer.sha256)
 
 
 def _named(record: Record) -> str:
@@ -303,9 +307,9 @@ def _named(record: Record) -> str:
 
 
 def edits_text(edits: Edits) -> str:
-    """What was removed, in words; empty if nothing was."""
+    """What was removed, in words."""
     if not edits.removed:
-        return ""
+        return "lines other than deletions were removed" if edits.altered else "nothing was removed"
     shown = ", ".join(
         str(item[0]) if len(item) == 1 else f"{item[0]} to {item[-1]}" for item in edits.removed[:10]
     )

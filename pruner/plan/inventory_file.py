@@ -23,7 +23,7 @@ from pruner.policy.retention import RegistryPolicies
 
 FORMAT: Final = "ncr-pruner.inventory"
 VERSION: Final = 1
-_MAX_LINE_BYTES: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 1024 * 1024
 
 
 class InventoryHeader(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
@@ -171,6 +171,8 @@ class InventoryFile:
                     image, tags = None, []
                 if isinstance(record, _Footer):
                     self._check(record, digest.hexdigest())
+                    if file.read(1):
+                        raise InputError(f"{self.path}:{number + 1}: something stands after the footer")
                     return
                 if isinstance(record, _ImageLine):
                     image = record

@@ -401,6 +401,23 @@ class Not:
         return YES - verdict, f"not ({text})"
 
 
+def has_rank(conditions: Iterable[Condition]) -> bool:
+    """Whether any of ``conditions``, or of those inside them, ranks tags."""
+    for condition in conditions:
+        if isinstance(condition, Newest):
+            return True
+        inner: tuple[Conditions, ...] = ()
+        if isinstance(condition, AnyOf):
+            inner = condition.alternatives
+        elif isinstance(condition, AllOf):
+            inner = condition.parts
+        elif isinstance(condition, Not):
+            inner = (condition.conditions,)
+        if any(has_rank(part) for part in inner):
+            return True
+    return False
+
+
 def explain_each(
     conditions: Iterable[Condition], table: ImageTable, index: int
 ) -> list[tuple[str, int, str]]:

@@ -97,11 +97,16 @@ _CHANGES = {
 }
 
 
+_OF_ATTACHMENTS = {ReasonKind.HOLD, ReasonKind.KEEP_RULE, ReasonKind.EXPLICIT_TARGET, ReasonKind.UNKNOWN_AGE}
+
+
 def _change(decision: Decision, rules: Sequence[RuleFact]) -> str:
     kind = decision.reasons[0].kind
+    if attachment_subject(decision.tag.name) is not None and kind not in _OF_ATTACHMENTS:
+        return _CHANGES[ReasonKind.COSIGN]
     if kind is ReasonKind.KEEP_RULE:
         keeping = [rule for rule in rules if rule.kind == "keep" and rule.selects != "no"]
-        sources = ", ".join(rule.source for rule in keeping)
+        sources = ", ".join(rule.source for rule in keeping) or decision.reasons[0].source
         return f"it goes when no keep rule selects it any more (now: {sources})"
     if kind in (ReasonKind.UNMATCHED, ReasonKind.UNKNOWN_FACT):
         return _nearest(rules)

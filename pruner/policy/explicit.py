@@ -93,7 +93,7 @@ def _bounded(file: TextIO) -> Iterator[str]:
         else:
             while line and not line.endswith("\n"):
                 line = file.readline(MAX_LINE + 1)
-            yield f"{TOO_LONG},"
+            yield TOO_LONG
         start = ""
 
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from pruner.model import ReasonKind, Tag
+from pruner.model import Tag
 from pruner.policy import patterns
+from pruner.policy.conditions import ImageTable, judge
 from pruner.policy.document import Document, PolicyDocument, RegexDocument, RuleDocument
 from pruner.policy.policy import Policy
-from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.retention import RegistryPolicies
 
 _Path = tuple[str | int, ...]
 Locate = Callable[[_Path], str]
@@ -24,23 +25,29 @@ def lint_document(document: Document, locate: Locate) -> list[str]:
     """Warnings about one file, as ``file:line: …``."""
     found: list[str] = []
     for number, policy in enumerate(document.policies):
-        found += _policy(policy, ("policies", number), locate)
+        found += _policy(document, policy, ("policies", number), locate)
     return found
 
 
-def _policy(policy: PolicyDocument, path: _Path, locate: Locate) -> Iterator[str]:
+def _policy(document: Document, policy: PolicyDocument, path: _Path, locate: Locate) -> Iterator[str]:
+    keeps_newest = any(
+        rule.newest is not None or (rule.semver is not None and rule.semver.newest is not None)
+        for rule in policy.keep or ()
+    )
     for number, rule in enumerate(policy.delete or ()):
         where = (*path, "delete", number)
-        if not _has_age_or_count(rule):
+        if not keeps_newest and not _has_age_or_count(rule):
             yield (
                 f"{locate(where)}: this delete rule has no age or count condition and takes tags however new "
                 f"they are; add older_than, or a keep rule with newest"
             )
         yield from _rule(rule, where, locate)
+    same_registry = [other for other in document.policies if other.registry == policy.registry]
+    deleting = [rule for other in same_registry for rule in other.delete or ()]
     for number, rule in enumerate(policy.keep or ()):
         where = (*path, "keep", number)
         yield from _rule(rule, where, locate)
-        yield from _idle_keep(rule, policy, where, locate)
+        yield from _idle_keep(rule, deleting, where, locate)
     for key in ("delete", "keep"):
         yield from _repeated(getattr(policy, key) or (), (*path, key), locate)
 
@@ -86,8 +93,10 @@ def _globs(globs: Sequence[str], where: str) -> Iterator[str]:
             yield f"{where}: no tag can match '{glob}'; for a regular expression write {{regex: '{glob}'}}"
 
 
-def _idle_keep(rule: RuleDocument, policy: PolicyDocument, path: _Path, locate: Locate) -> Iterator[str]:
-    """A keep rule for plain names that no delete rule of the policy selects protects nothing."""
+def _idle_keep(
+    rule: RuleDocument, deleting: Sequence[RuleDocument], path: _Path, locate: Locate
+) -> Iterator[str]:
+    """A keep rule for plain names that no delete rule selects protects nothing."""
     names = rule.tags if isinstance(rule.tags, list) else []
     if not names or _MOVING & set(names) or any(set(name) & set("*?[!") for name in names):
         return
@@ -95,10 +104,10 @@ def _idle_keep(rule: RuleDocument, policy: PolicyDocument, path: _Path, locate: 
         patterns.compile_globs(item.tags)
         if isinstance(item.tags, list)
         else patterns.compile_regex(item.tags.regex)
-        for item in policy.delete or ()
+        for item in deleting
         if item.tags is not None
     ]
-    if len(matchers) < len(policy.delete or ()):
+    if len(matchers) < len(deleting):
         return
     if not any(matches(name) for matches in matchers for name in names):
         listed = ", ".join(names[:5])
@@ -147,10 +156,10 @@ class InventoryLint:
             self._shared.setdefault(tuple(names), []).append(f"{registry}/{image}")
         if names:
             self._selected.update(names)
-            for decision in decide(tags, self._index[registry].of(image), self._now):
-                reason = decision.reasons[0]
-                if reason.kind is ReasonKind.KEEP_RULE and reason.source:
-                    self._effective.add(reason.source)
+            table = ImageTable(tags, self._now)
+            for rule in self._index[registry].of(image).keep:
+                if rule.source not in self._effective and any(judge(rule.conditions, table)):
+                    self._effective.add(rule.source)
 
     def warnings(self) -> Iterator[str]:
         """What is to say when all images have been seen."""
@@ -160,7 +169,7 @@ class InventoryLint:
                     yield f"{policy.source}: policy '{policy.name}': '{glob}' matches no image; is it right?"
             for rule in policy.keep:
                 if policy.name in self._selected and rule.source not in self._effective:
-                    yield f"{rule.source}: this keep rule keeps nothing that would go without it"
+                    yield f"{rule.source}: this keep rule matches no tag; is it right?"
         for names, images in self._shared.items():
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
             listed = " and ".join(f"'{name}'" for name in names)

@@ -130,11 +130,21 @@ def compile_globs(globs: Sequence[str]) -> Matcher:
     return matches
 
 
+def _is_prefix(glob: str) -> bool:
+    """Whether a glob is plain text and one ``*`` at its end."""
+    body = glob[:-1]
+    return glob.endswith("*") and "/" not in body and not set(body) & set("*?[")
+
+
 def _any_of(globs: Sequence[str]) -> Matcher:
     literal = frozenset(glob for glob in globs if not set(glob) & set("*?["))
     wild = [glob_to_regex(glob) for glob in globs if glob not in literal]
     if not wild:
         return literal.__contains__
+    prefixes = tuple(glob[:-1] for glob in globs if glob not in literal and _is_prefix(glob))
+    if len(prefixes) == len(wild):
+        # Most globs of tags are like 'pr-*', and this is many times faster than an expression.
+        return lambda name: name in literal or (name.startswith(prefixes) and "/" not in name)
     compiled = _compile_union(wild)
     return lambda name: name in literal or compiled(name)
 

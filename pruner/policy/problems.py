@@ -53,8 +53,6 @@ def _problem(
         position = source.keys.get(path, position)
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         position = source.keys.get(path, position)
-    elif detail["type"] == "value_error" and path in source.keys:
-        position = source.values.get(path, position)
     sentence = names.printable(_sentence(path, detail, root), 1000)
     text = f"{name}:{position.line}:{position.column}: {sentence}"
     return (position.line, position.column), text
@@ -154,10 +152,8 @@ def _not_one_of(path: _Loc, value: Any, expected: str) -> str:
 
 def _unknown_key(path: _Loc, root: type[BaseModel]) -> str:
     key = str(path[-1])
-    container = next((step for step in reversed(path[:-1]) if isinstance(step, str)), None)
-    if len(path) >= 2 and path[0] == "registries" and len(path) == 3:
-        container = "registries"
-    model = _MODEL_AT.get((root, container or ""), root)
+    models = (_MODEL_AT.get((root, step)) for step in reversed(path[:-1]) if isinstance(step, str))
+    model = next((model for model in models if model is not None), root)
     allowed = [field.alias or name for name, field in model.model_fields.items()]
     hint = _suggestion(key, allowed)
     return f"unknown key '{names.printable(key, 60)}'; allowed: {', '.join(allowed)}{hint}"

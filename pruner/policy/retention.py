@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.conditions import YES, ImageTable, Newest, Verdicts, judge
+from pruner.policy.conditions import YES, ImageTable, Verdicts, has_rank, judge
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
@@ -184,7 +184,7 @@ class _Decider:
     def _keep_verdicts(self, rule: Rule) -> Verdicts:
         """As ``_verdicts``, but keep rules without ranks also protect attachments."""
         verdicts = self._verdicts(rule)
-        if self.attachments and not any(isinstance(item, Newest) for item in rule.conditions):
+        if self.attachments and not has_rank(rule.conditions):
             indices = list(self.attachments)
             for index, verdict in zip(indices, judge(rule.conditions, self._part(indices)), strict=True):
                 verdicts[index] = verdict
@@ -323,5 +323,7 @@ class _Decider:
         cause = self.candidates[owner]
         text = f"attached to '{self.table.names[owner]}', which goes"
         reason = Reason(ReasonKind.COSIGN, text, cause.reason.policy, cause.reason.source)
-        if self.table.updated[index] is not None:
+        if self.table.updated[index] is None:
+            self.reasons[index] = _UNKNOWN_AGE
+        else:
             self.candidates[index] = _Candidate(reason, False, cause.delete_shared)

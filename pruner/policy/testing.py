@@ -1,6 +1,7 @@
 """Tests of policies: small inventories, decided like real ones, compared with what is expected. Pure."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ def _milliseconds(text: str) -> int:
 
 
 def _problems(test: TestDocument, policies: PolicySet) -> Iterator[str]:
+    yield from _mistakes(test, policies)
     now = _milliseconds(test.now or _DEFAULT_NOW)
     decisions = {str(item.tag.target): item for item in _decide(test, policies, now)}
     going = {name for name, item in decisions.items() if item.action is Action.DELETE}
@@ -76,6 +78,17 @@ def _problems(test: TestDocument, policies: PolicySet) -> Iterator[str]:
             for item in matching:
                 if item.action is not action:
                     yield f"{item.tag.target} should {verb}, but {other}: {item.reasons[0]}"
+
+
+def _mistakes(test: TestDocument, policies: PolicySet) -> Iterator[str]:
+    """What makes a test pass that tests nothing."""
+    for path, items in test.inventory.items():
+        if not policies.in_registry(path.partition("/")[0]):
+            yield f"{path}: no policy is about this registry"
+        names = Counter(item if isinstance(item, str) else item.tag for item in items)
+        for name, count in names.items():
+            if count > 1:
+                yield f"{path}:{name} stands {count} times in the inventory"
 
 
 def _matches(reference: str, target: Target) -> bool:

@@ -1,7 +1,6 @@
 """Comparing two plans: what would newly go, what would newly stay. Streams both; plans are sorted."""
 
 from collections.abc import Iterator
-from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 from pruner.plan.file import Plan
@@ -59,9 +58,10 @@ def diff_markdown(changes: list[Change]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def same_registries(old: Plan, new: Plan) -> bool:
-    """Whether both plans are of the same registries at the same places."""
-    pairs = zip_longest(sorted(old.header.registries.items()), sorted(new.header.registries.items()))
+def same_places(old: Plan, new: Plan) -> bool:
+    """Whether the registries that both plans are about are at the same endpoints."""
+    places = old.header.registries
     return all(
-        a is not None and b is not None and a[0] == b[0] and a[1].endpoint == b[1].endpoint for a, b in pairs
+        name not in places or places[name].endpoint == facts.endpoint
+        for name, facts in new.header.registries.items()
     )

@@ -116,7 +116,10 @@ def json_lines(plan: Plan) -> Iterator[bytes]:
         }
         yield separator + encode(item)
         separator = b",\n"
-    kept = [msgspec.to_builtins(record) for record in plan.kept_targets()]
+    kept = [
+        {"registry": item.registry, "image": item.image, "tag": item.tag, "reason": item.reason}
+        for item in plan.kept_targets()
+    ]
     yield b'\n],"kept_targets":' + encode(kept) + b"}\n"
 
 

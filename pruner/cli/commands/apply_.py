@@ -19,7 +19,7 @@ from pruner.cli.previewing import show_preview
 from pruner.cli.running import RunOptions, before_deleting, carry_out, forget_unused, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.runs import new_run, state_directory
-from pruner.errors import ExitCode, RefusedError
+from pruner.errors import ExitCode, InputError, RefusedError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, edits_text, open_plan
 from pruner.plan.records import Header
@@ -51,7 +51,7 @@ def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest:
     options = options_from(rest)
     _check_time(verified.header, max_age, int(time.time() * 1000))
     check_endpoint(verified.header.registries, endpoint_asked_for(options.connection))
-    if verified.edits.removed:
+    if verified.edits.altered:
         talk.say(f"Edited: {edits_text(verified.edits)}")
     return run_async(lambda: _apply(verified, options, talk))
 
@@ -78,7 +78,7 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
     try:
         with plan.path.open("rb") as source, atomic_file(run.plan) as copy:
             shutil.copyfileobj(source, copy)
-        own = open_plan(run.plan, allow_edited=bool(plan.edits.removed))
+        own = open_plan(run.plan, allow_edited=plan.edits.altered)
         show_preview(own, options.form, all_tags=options.all_tags)
         before_deleting(own, run, state, options)
         settings = settings_of(own.header)
@@ -90,9 +90,11 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
 
 def edit_check(paths: tuple[str, ...]) -> int:
     """Say what a person removed from plans; an added or altered deletion is an error."""
+    if not paths:
+        raise InputError("which plan? Write pruner plan edit-check PLAN...")
     for path in paths:
         plan = open_plan(Path(path), allow_edited=True)
-        said = edits_text(plan.edits) if plan.edits.removed else "nothing was removed"
+        said = edits_text(plan.edits)
         click.echo(f"{path}: {said}; {counted(plan.entries_left, 'deletion')} left")
         for record, left in plan.edited_images():
             click.echo(

@@ -12,7 +12,7 @@ from pruner.errors import InputError
 from pruner.plan.file import Plan, PlanError, open_plan
 from pruner.plan.guards import Guards
 from pruner.policy.loader import load_policies
-from pruner.report.diff import compare_plans, diff_markdown, diff_text, same_registries
+from pruner.report.diff import compare_plans, diff_markdown, diff_text, same_places
 
 if TYPE_CHECKING:
     from pruner.plan.inventory_file import InventoryFile
@@ -34,8 +34,8 @@ def command(old: Path, new: Path, form: str, inventory: "InventoryFile | None", 
         plans = [
             _plan(path, source, Path(folder) / f"{number}.jsonl") for number, path in enumerate((old, new))
         ]
-        if not same_registries(*plans):
-            raise InputError(f"{old} and {new} are about different registries or endpoints")
+        if not same_places(*plans):
+            raise InputError(f"{old} and {new} are about registries at different endpoints")
         changes = list(compare_plans(*plans))
     if form == "markdown":
         click.echo(diff_markdown(changes), nl=False)

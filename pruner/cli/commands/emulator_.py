@@ -36,7 +36,7 @@ def command(talk: Talk, seed: str, port: int, latency: float, limits: str | None
             faults=parse_faults(faults.read_bytes()) if faults else (),
         )
         emulator = Emulator(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise InputError(f"the emulator cannot start: {error}") from None
     try:
         asyncio.run(_serve(emulator, config.access_key, config.secret_key))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pruner.cli.options import duration_option, state_option
+from pruner.engine.lock import run_lock
 from pruner.engine.runs import RunDirectory, all_runs, state_directory
 from pruner.errors import PrunerError
 from pruner.plan.file import open_plan
@@ -71,9 +72,11 @@ def prune(ctx: click.Context, older_than: int, keep: int, everything: bool, stat
     limit = time.time() * 1000 - older_than
     removed = 0
     for run in runs[: len(runs) - keep] if keep else runs:
-        began = datetime.strptime(run.run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        began = datetime.strptime(run.run_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
         if began.timestamp() * 1000 < limit and (everything or _row(run)["state"] == "complete"):
-            shutil.rmtree(run.path)
-            removed += 1
+            with run_lock(run) as held:
+                if held:
+                    shutil.rmtree(run.path)
+                    removed += 1
     click.echo(f"{counted(removed, 'run')} removed")
     return 0

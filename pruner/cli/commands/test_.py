@@ -9,6 +9,7 @@ import click
 
 from pruner.errors import ExitCode, InputError
 from pruner.files import atomic_file
+from pruner.names import printable
 from pruner.policy.loader import load_policies
 from pruner.policy.testing import TestResult, run_tests
 from pruner.report.text import counted
@@ -26,7 +27,8 @@ def command(paths: tuple[str, ...], junit: Path | None) -> int:
     started = time.monotonic()
     results = [result for path in files for result in run_tests(path, policies)]
     for result in results:
-        click.echo(f"{'FAIL' if result.problems else 'ok  '}  {result.name}  ({result.source})")
+        name = printable(result.name)
+        click.echo(f"{'FAIL' if result.problems else 'ok  '}  {name}  ({result.source})")
         for problem in result.problems:
             click.echo(f"      {problem}")
     failed = sum(1 for result in results if result.problems)
@@ -60,7 +62,7 @@ def _write_junit(path: Path, results: Sequence[TestResult], seconds: float) -> N
         time=f"{seconds:.3f}",
     )
     for result in results:
-        case = ElementTree.SubElement(suite, "testcase", classname=result.source, name=result.name)
+        case = ElementTree.SubElement(suite, "testcase", classname=result.source, name=printable(result.name))
         if result.problems:
             failure = ElementTree.SubElement(case, "failure", message=result.problems[0])
             failure.text = "\n".join(result.problems)

@@ -54,6 +54,7 @@ class Transport:
         self._credentials = credentials
         self._signed_with = credentials.current
         self._signer = Signer(self._signed_with)
+        self._scheme, _, self._authority = endpoint.origin.partition("://")
         self._timeout = timeout
         self._clock = clock
         self.requests_sent = 0
@@ -68,7 +69,8 @@ class Transport:
         Raises RequestError: ResponseError for a status outside 2xx, ConnectError when the request did not
         leave, LostReplyError when it may have, RedirectError, MalformedReplyError for an endless body.
         """
-        await self._credentials.refresh_if_needed()
+        if self._credentials.current.expires is not None:
+            await self._credentials.refresh_if_needed()
         if self._credentials.current is not self._signed_with:
             self._signed_with = self._credentials.current
             self._signer = Signer(self._signed_with)
@@ -76,7 +78,10 @@ class Transport:
         headers = self._signer.headers(method, target, str(int(self._clock() * 1000)))
         headers.update(COMMON_HEADERS)
         # The bytes signed are the bytes sent: nothing may normalise or requote them.
-        url = URL(self.endpoint.origin + target, encoded=True)
+        if method == "DELETE":
+            url = URL.build(authority=self._authority, scheme=self._scheme, path=target, encoded=True)
+        else:
+            url = URL(self.endpoint.origin + target, encoded=True)
         self.requests_sent += 1
         try:
             async with asyncio.timeout(self._timeout):
