@@ -2,11 +2,26 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from pruner.errors import InputError, PolicyError
-from pruner.policy.explicit import MAX_LINE, MAX_PROBLEMS, explicit_policies
+from pruner.policy import explicit
+from pruner.policy.explicit import MAX_LINE, MAX_PROBLEMS
+from pruner.policy.spool import TargetSpool
+
+
+def explicit_policies(references, source, *, delete_shared):
+    """The policies with their targets taken out of the spool."""
+    with TargetSpool() as spool:
+        found = explicit.explicit_policies(references, source, spool, delete_shared=delete_shared)
+        policies = []
+        for policy in found.policies:
+            images = spool.images(policy.registry)
+            targets = tuple(item for image in images for item in spool.of(policy.registry, image))
+            policies.append(replace(policy, targets=targets, spooled=None))
+        return replace(found, policies=tuple(policies))
 
 
 @pytest.fixture

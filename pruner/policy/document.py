@@ -74,7 +74,7 @@ def format_size(size: int) -> str:
 
 def _version(value: Any) -> Any:
     if type(value) is not int:
-        raise ValueError(f"{_shown(value)} is {_kind(value)}; write version: 1")
+        raise ValueError(f"{_shown(value)} is {_kind(value)}; write the number 1")
     return value
 
 

@@ -15,7 +15,8 @@ from typing import Any, Final, TextIO
 from pruner import names
 from pruner.errors import InputError, PolicyError
 from pruner.model import Target
-from pruner.policy.policy import ExplicitTarget, Policy, PolicySet
+from pruner.policy.policy import Policy, PolicySet
+from pruner.policy.spool import POLICY, TargetSpool
 
 MAX_PROBLEMS: Final = 50
 MAX_LINE: Final = 4096
@@ -23,54 +24,55 @@ TOO_LONG: Final = f"(a line of more than {MAX_LINE} characters)"
 _FIELDS: Final = ("registry", "image", "tag")
 
 
-def explicit_policies(references: Sequence[str], source: str | None, *, delete_shared: bool) -> PolicySet:
-    """One policy of explicit targets per registry; PolicyError lists every line that is wrong."""
+def explicit_policies(
+    references: Sequence[str], source: str | None, spool: TargetSpool, *, delete_shared: bool
+) -> PolicySet:
+    """One policy of explicit targets per registry; PolicyError lists every line that is wrong.
+
+    The targets are put into ``spool``, which must live as long as the policies.
+    """
     problems: list[str] = []
-    targets: dict[Target, str] = {}
     for number, reference in enumerate(references, 1):
-        _add(targets, problems, f"argument {number}", reference)
+        _add(spool, problems, f"argument {number}", reference)
     if source is not None:
-        _read_source(source, targets, problems)
+        _read_source(source, spool, problems)
     if problems:
         hidden = [f"… and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
         raise PolicyError([*problems[:MAX_PROBLEMS], *hidden])
-    if not targets:
-        raise InputError(f"{source}: no target in it")
     digest = hashlib.sha256()
-    by_registry: dict[str, list[ExplicitTarget]] = {}
-    for target in sorted(targets):
+    for target in spool:
         digest.update(f"{target}\n".encode())
-        item = ExplicitTarget(target, "delete", targets[target])
-        by_registry.setdefault(target.registry, []).append(item)
     policies = tuple(
-        Policy("delete", registry, "command line", targets=tuple(items), delete_shared=delete_shared)
-        for registry, items in by_registry.items()
+        Policy(POLICY, registry, "command line", spooled=spool, delete_shared=delete_shared)
+        for registry in spool.registries()
     )
+    if not policies:
+        raise InputError(f"{source}: no target in it")
     return PolicySet(policies, {}, digest.hexdigest(), (source,) if source else ())
 
 
-def _add(targets: dict[Target, str], problems: list[str], where: str, reference: str) -> None:
+def _add(spool: TargetSpool, problems: list[str], where: str, reference: str) -> None:
     try:
-        targets.setdefault(Target.parse(reference), where)
+        spool.add(Target.parse(reference), where)
     except InputError as error:
         problems.append(f"{where}: {error}")
 
 
-def _read_source(source: str, targets: dict[Target, str], problems: list[str]) -> None:
+def _read_source(source: str, spool: TargetSpool, problems: list[str]) -> None:
     name = "<stdin>" if source == "-" else source
     try:
         if source == "-":
-            _read_lines(name, sys.stdin, targets, problems)
+            _read_lines(name, sys.stdin, spool, problems)
         else:
             with Path(source).open(encoding="utf-8-sig", newline="") as file:
-                _read_lines(name, file, targets, problems)
+                _read_lines(name, file, spool, problems)
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{name}: not UTF-8 text") from None
 
 
-def _read_lines(name: str, file: TextIO, targets: dict[Target, str], problems: list[str]) -> None:
+def _read_lines(name: str, file: TextIO, spool: TargetSpool, problems: list[str]) -> None:
     numbered = enumerate(_bounded(file), 1)
     lines = ((number, line) for number, line in numbered if line.strip() and not line.startswith("#"))
     first = next(lines, None)
@@ -81,7 +83,7 @@ def _read_lines(name: str, file: TextIO, targets: dict[Target, str], problems: l
         if isinstance(reference, InputError):
             problems.append(f"{name}:{number}: {reference}")
         else:
-            _add(targets, problems, f"{name}:{number}", reference)
+            _add(spool, problems, f"{name}:{number}", reference)
 
 
 def _bounded(file: TextIO) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pruner.model import Target
 from pruner.policy.conditions import Conditions
@@ -38,6 +39,16 @@ class ExplicitTarget:
     source: str
 
 
+class SpooledTargets(Protocol):
+    """Explicit targets that are not in memory."""
+
+    def images(self, registry: str) -> list[str]:
+        """The images named in a registry, sorted."""
+
+    def of(self, registry: str, image: str) -> list[ExplicitTarget]:
+        """The targets of one image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Guards; None is no guard of that kind. ``max_share`` is a fraction of an image's tags."""
@@ -61,6 +72,8 @@ class Policy:
     delete: tuple[Rule, ...] = ()
     keep: tuple[Rule, ...] = ()
     targets: tuple[ExplicitTarget, ...] = ()
+    spooled: SpooledTargets | None = None
+    """Further explicit targets, kept elsewhere because they may be very many."""
     holds: tuple[Hold, ...] = ()
     limits: Limits = field(default_factory=Limits)
     delete_shared: bool = False

@@ -61,29 +61,33 @@ class RegistryPolicies:
         self._by_rules = [policy for policy in policies if policy.selects is not None]
         self._holds = [hold for policy in policies for hold in policy.holds]
         self._keep_at_least = keep_at_least
+        self._spooled = [policy for policy in policies if policy.spooled is not None]
         self._targets: dict[str, dict[str, Selected]] = {}
         for policy in policies:
             for item in policy.targets:
                 of_image = self._targets.setdefault(item.target.image, {})
                 of_image.setdefault(item.target.tag, (item, policy.delete_shared))
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether any policy decides by rules, so that all images must be listed."""
-        return bool(self._by_rules)
+        self._explicit_images = set(self._targets)
+        for policy in self._spooled:
+            if policy.spooled is not None:
+                self._explicit_images.update(policy.spooled.images(policy.registry))
 
     @property
     def explicit_images(self) -> list[str]:
         """The images that explicit targets name, sorted."""
-        return sorted(self._targets)
+        return sorted(self._explicit_images)
 
     def explicit(self, image: str) -> Mapping[str, Selected]:
         """The explicit targets of ``image`` by tag name."""
-        return self._targets.get(image, {})
+        found = dict(self._targets.get(image, {}))
+        for policy in self._spooled:
+            for item in policy.spooled.of(policy.registry, image) if policy.spooled else ():
+                found.setdefault(item.target.tag, (item, policy.delete_shared))
+        return found
 
     def selects(self, image: str) -> bool:
         """Whether any policy says anything of ``image``."""
-        return image in self._targets or any(
+        return image in self._explicit_images or any(
             policy.selects is not None and policy.selects(image) for policy in self._by_rules
         )
 

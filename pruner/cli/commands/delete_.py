@@ -10,6 +10,7 @@ from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.policy.explicit import explicit_policies
+from pruner.policy.spool import TargetSpool
 
 
 @click.command("delete", help="Delete the tags that are named: REGISTRY/IMAGE:TAG, or from a file.")
@@ -32,6 +33,7 @@ def command(
     """Collect the targets, then go the way of ``run``."""
     if not references and source is None:
         raise InputError("nothing to delete: name tags as registry/image:tag, or a file with --from")
-    policies = explicit_policies(references, source, delete_shared=shared_digest == "delete")
     options = options_from(rest)
-    return run_async(lambda: run_policies(policies, options, talk))
+    with TargetSpool() as spool:
+        policies = explicit_policies(references, source, spool, delete_shared=shared_digest == "delete")
+        return run_async(lambda: run_policies(policies, options, talk))
