@@ -5,9 +5,10 @@ import importlib
 import time
 
 from benchmarks.harness import Settings
+from benchmarks.readme import write_section
 from benchmarks.results import Results
 
-BENCHMARKS = ("throughput", "latency", "signing", "deciding", "journal", "memory", "startup")
+BENCHMARKS = ("throughput", "latency", "signing", "deciding", "journal", "memory", "startup", "pacing")
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def run(names: tuple[str, ...], settings: Settings) -> None:
         figures = importlib.import_module(f"benchmarks.{name}").run(settings)
         results.take(name, time.monotonic() - started, figures)
         results.write()
+        write_section(results)
         for figure in figures:
             print("  " + results.sentence(figure), flush=True)
 

@@ -92,6 +92,11 @@ class Results:
         lines = [{**asdict(figure), "met": figure.met} for figure in figures]
         self._benchmarks[name] = {"seconds": round(seconds, 1), "figures": lines}
 
+    @property
+    def benchmarks(self) -> dict[str, Any]:
+        """The stored figures by benchmark."""
+        return self._benchmarks
+
     def write(self) -> None:
         """Write both files."""
         whole = {"machine": machine(), "versions": versions(), "benchmarks": self._benchmarks}

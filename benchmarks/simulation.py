@@ -50,6 +50,7 @@ class Simulation:
         self.in_flight = 0
         self.at_server = 0
         self.timer_at = float("inf")
+        self.refusals: dict[int, int] = {}
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
         """Do ``action`` at ``moment``."""
@@ -88,26 +89,27 @@ class Simulation:
                     self.timer_at = self.now + wait
                     self.at(self.timer_at, self.wake)
                 return
-            self.idle.popleft()
+            worker = self.idle.popleft()
             self.in_flight += 1
             sent_at = self.now
-            self.at(self.now + self.latency * 0.1, lambda sent_at=sent_at: self.arrive(sent_at))
+            self.at(self.now + self.latency * 0.1, lambda s=sent_at, w=worker: self.arrive(s, w))
 
-    def arrive(self, sent_at: float) -> None:
+    def arrive(self, sent_at: float, worker: int) -> None:
         """The server decides."""
         self.at_server += 1
         refusal = self.throttle.refusal(self.at_server)
         # A refusal costs the server nothing.
         service = 0.8 * self.latency if refusal is None else 0.0
-        self.at(self.now + service, lambda: self.leave(sent_at, refusal))
+        self.at(self.now + service, lambda: self.leave(sent_at, worker, refusal))
 
-    def leave(self, sent_at: float, refusal) -> None:
+    def leave(self, sent_at: float, worker: int, refusal) -> None:
         """The server is done with it."""
         self.at_server -= 1
-        self.at(self.now + self.latency * 0.1, lambda: self.answer(sent_at, refusal))
+        self.at(self.now + self.latency * 0.1, lambda: self.answer(sent_at, worker, refusal))
 
-    def answer(self, sent_at: float, refusal) -> None:
+    def answer(self, sent_at: float, worker: int, refusal) -> None:
         """The client hears of it."""
+        retry_after = None
         if refusal is None:
             self.result.accepted += 1
             self.result.by_second[int(self.now)] += 1
@@ -119,8 +121,19 @@ class Simulation:
             retry_after = None if header is None else float(header)
             self.pacer.on_refused(self.now, sent_at, retry_after, self.in_flight)
         self.in_flight -= 1
-        self.idle.append(0)
         self.timer_at = float("inf")
+        if refusal is not None and hasattr(self.pacer, "worker_delay"):
+            self.refusals[worker] = self.refusals.get(worker, 0) + 1
+            delay = self.pacer.worker_delay(self.refusals[worker], retry_after)
+            self.at(self.now + delay, lambda: self.rested(worker))
+        else:
+            self.refusals.pop(worker, None)
+            self.idle.append(worker)
+        self.pump()
+
+    def rested(self, worker: int) -> None:
+        """A worker that backed off by itself is there again."""
+        self.idle.append(worker)
         self.pump()
 
 

@@ -119,3 +119,15 @@ def test_every_condition_of_the_language_is_described():
     for model in (RuleDocument, PolicyDocument, LimitsDocument):
         for name, field in model.model_fields.items():
             assert f"{field.alias or name}" in README, name
+
+
+def test_the_performance_section_is_the_one_of_the_measured_figures():
+    import json
+
+    from benchmarks.results import JSON, number
+
+    section = README.split("<!-- measured: start -->")[1].split("<!-- measured: end -->")[0]
+    for part in json.loads(JSON.read_text())["benchmarks"].values():
+        for line in part["figures"]:
+            if line["met"] is not None and "goodput" not in line["what"]:
+                assert f"| {line['what']} | {number(line['value'])} {line['unit']} |" in section

@@ -333,7 +333,6 @@ def test_a_policy_of_another_image_says_nothing():
     assert loaded.selects("web")
     assert loaded.selects("api")
     assert not loaded.selects("base")
-    assert loaded.has_rules
     assert loaded.explicit_images == ["api"]
     assert not loaded.of("base").delete
     assert loaded.of("api").keep_at_least == 0
