@@ -78,10 +78,10 @@ class Transport:
         headers = self._signer.headers(method, target, str(int(self._clock() * 1000)))
         headers.update(COMMON_HEADERS)
         # The bytes signed are the bytes sent: nothing may normalise or requote them.
-        if method == "DELETE":
-            url = URL.build(authority=self._authority, scheme=self._scheme, path=target, encoded=True)
-        else:
+        if "?" in path:
             url = URL(self.endpoint.origin + target, encoded=True)
+        else:
+            url = URL.build(authority=self._authority, scheme=self._scheme, path=target, encoded=True)
         self.requests_sent += 1
         try:
             async with asyncio.timeout(self._timeout):
