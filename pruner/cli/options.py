@@ -205,7 +205,7 @@ def duration_option(ctx: click.Context, param: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from None
 
 
-FORMATS = ("table", "json", "csv", "markdown")
+FORMATS = ("table", "json", "csv", "markdown", "html")
 form_option = click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", help="Form of the preview."
 )

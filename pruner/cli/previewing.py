@@ -16,6 +16,11 @@ def show_preview(plan: Plan, form: str, *, all_tags: bool = False) -> None:
     elif form == "csv":
         for text in preview.csv_lines(plan):
             sys.stdout.write(text)
+    elif form == "html":
+        from pruner.report.html import write_plan_page
+
+        write_plan_page(plan, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
     elif form == "markdown":
         for text in preview.markdown_lines(plan):
             sys.stdout.write(text)

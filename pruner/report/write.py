@@ -13,6 +13,7 @@ from pruner import __version__
 from pruner.files import atomic_file, private_folder
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
+from pruner.report.html import write_run_page
 from pruner.report.markdown import STORAGE_NOTE, summary_markdown
 from pruner.report.outcomes import RunRecord, read_outcomes
 from pruner.report.summary import Summary, exit_code, hint_for, run_state, totals
@@ -60,7 +61,7 @@ def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
 
 
 def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report:
-    """Write ``report.json``, ``outcomes.csv`` and ``summary.md`` into ``folder``."""
+    """Write ``report.json``, ``outcomes.csv``, ``summary.md`` and ``report.html`` into ``folder``."""
     private_folder(folder)
     record, summary = RunRecord(), Summary()
     with ExitStack() as stack:
@@ -73,6 +74,8 @@ def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report
     report = Report(folder, run_id, record, summary)
     with atomic_file(folder / "summary.md") as file:
         file.write(summary_markdown(run_id, plan, record, summary).encode())
+    with atomic_file(folder / "report.html") as file:
+        write_run_page(plan, journal, run_id, file)
     return report
 
 

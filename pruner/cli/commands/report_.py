@@ -14,7 +14,7 @@ from pruner.plan.file import open_plan
 from pruner.report.terminal import show_summary
 from pruner.report.write import write_report
 
-_FILES = {"json": "report.json", "csv": "outcomes.csv", "markdown": "summary.md"}
+_FILES = {"json": "report.json", "csv": "outcomes.csv", "markdown": "summary.md", "html": "report.html"}
 
 
 @click.command("report", help="Render the report of a run again, from its journal.")
