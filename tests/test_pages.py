@@ -15,8 +15,8 @@ from pruner.engine.journal import VERSION, Claim, Done, End, Journal, Start, Tic
 from pruner.model import Outcome, Status, Target
 from pruner.plan.file import PlanWriter, open_plan
 from pruner.plan.records import ImageRecord, KeptTarget
-from pruner.report import html
-from pruner.report.html import write_plan_page, write_run_page
+from pruner.report import pages
+from pruner.report.pages import write_plan_page, write_run_page
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">\u202e\x1b[31m'&lt;"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -99,7 +99,7 @@ def test_the_rows_are_json(tmp_path):
 
 
 def test_too_many_rows_are_cut_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(html, "MAX_TABLE_ROWS", 10)
+    monkeypatch.setattr(pages, "MAX_TABLE_ROWS", 10)
     page = plan_page(plan_of(tmp_path, rows=11))
     assert "The first 10 of 11; all are in pruner plan --format csv." in page
     assert len(json.loads(re.search(r'id="rows">(.*?)</script>', page, re.DOTALL)[1])) == 10
