@@ -515,7 +515,12 @@ def test_a_report_is_written_to_a_folder(complete):
     program, run = complete
     out = program.folder / "out"
     assert program("report", "-o", out).returncode == 0
-    assert sorted(path.name for path in out.iterdir()) == ["outcomes.csv", "report.json", "summary.md"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "outcomes.csv",
+        "report.html",
+        "report.json",
+        "summary.md",
+    ]
     assert (out / "report.json").read_bytes() == (run.path / "report.json").read_bytes()
 
 
