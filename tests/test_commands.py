@@ -5,12 +5,15 @@ import hashlib
 import io
 import json
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
 from conftest import policy_text, seed
-from test_end_to_end import FAST, assert_consistent, deleted, numbered, write
+from test_end_to_end import FAST, POLICIES, assert_consistent, deleted, numbered, write
 
 from pruner.engine.runs import all_runs, new_run
 from pruner.plan.file import PlanWriter, open_plan
@@ -536,3 +539,61 @@ def test_the_report_of_a_run_that_was_cut_off(running):
     assert sum(report["counts"].values()) == 300
     assert 0 < report["counts"]["deleted"] <= emulator.counters.deleted
     assert len({tuple(item["target"].values()) for item in report["outcomes"]}) == 300
+
+
+# Odd surroundings.
+
+
+def test_output_that_cannot_be_written_is_one_sentence(program, emulated):
+    there = program.at(emulated())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pruner", "plan", POLICIES, *FAST],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=there.env,
+            cwd=there.folder,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_break_nothing(program, emulated, closed):
+    emulator = emulated(seed=seed({"a": ["1", "2"]}))
+    command = f"{sys.executable} -m pruner delete acme/a:1 --yes --rate 1000 {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=program.at(emulator).env,
+        cwd=program.folder,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert emulator.deleted_tags == [("acme", "a", "1")]
+
+
+def test_an_ascii_terminal_is_enough(program, emulated):
+    done = program.at(emulated())(
+        "plan", POLICIES, *FAST, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u2026 and 40 more tags" in done.stdout
+
+
+def test_endpoint_and_region_together_are_refused(program, emulated):
+    done = program.at(emulated())("list", "--region", "KR")
+    assert done.returncode == 2
+    assert "both say where the registry is" in done.stderr
+
+
+def test_without_arguments_the_help_is_shown(program):
+    done = program()
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: pruner [OPTIONS] COMMAND")

@@ -35,6 +35,11 @@ DEFAULT_CONCURRENCY = 16
 
 def endpoint_asked_for(options: ConnectionOptions) -> str | None:
     """The endpoint that the command line or the environment names, or None."""
+    if options.endpoint and options.region:
+        raise InputError(
+            f"'{options.endpoint}' (--endpoint, PRUNER_ENDPOINT) and '{options.region}' (--region, "
+            f"PRUNER_REGION) both say where the registry is; give one of them"
+        )
     if options.endpoint:
         return str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
     return str(region_endpoint(options.region)) if options.region else None
@@ -64,6 +69,7 @@ class Connections:
         *,
         state: Path | None = None,
     ) -> None:
+        endpoint_asked_for(options)
         self._options = options
         self._settings = settings
         self._talk = talk

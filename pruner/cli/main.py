@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from pruner import __version__
+from pruner.cli.streams import prepare_streams
 from pruner.cli.talk import LOG_FORMATS, Talk
 from pruner.errors import ExitCode, PrunerError
 
@@ -67,6 +68,7 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool, log_format: str) -> None
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    prepare_streams()
     sys.exit(_run(arguments))
 
 
@@ -82,6 +84,9 @@ def _run(arguments: list[str] | None) -> int:
     except click.Abort:
         talk.error("interrupted")
         return int(ExitCode.INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return int(ExitCode.BAD_INPUT)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "pruner"
         talk.error(f"{error.format_message()} (see {command} --help)")
@@ -93,6 +98,10 @@ def _run(arguments: list[str] | None) -> int:
         # The reader of a pipe (head, say) has seen enough.
         sys.stderr.close()
         return int(ExitCode.DONE)
+    except OSError as error:
+        # Everything else is translated where it happens; what is left is the output itself.
+        talk.error(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
+        return int(ExitCode.SOME_FAILED)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)
 
 
