@@ -567,8 +567,7 @@ def test_closed_streams_break_nothing(program, emulated, closed):
     command = f"{sys.executable} -m pruner delete acme/a:1 --yes --rate 1000 {closed}"
     done = subprocess.run(
         ["/bin/sh", "-c", command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=program.at(emulator).env,
         cwd=program.folder,

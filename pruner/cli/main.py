@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from pruner import __version__
-from pruner.cli.streams import prepare_streams
+from pruner.cli.streams import discard_output, prepare_streams
 from pruner.cli.talk import LOG_FORMATS, Talk
 from pruner.errors import ExitCode, PrunerError
 
@@ -100,6 +100,7 @@ def _run(arguments: list[str] | None) -> int:
         return int(ExitCode.DONE)
     except OSError as error:
         # Everything else is translated where it happens; what is left is the output itself.
+        discard_output()
         talk.error(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
         return int(ExitCode.SOME_FAILED)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)

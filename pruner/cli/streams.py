@@ -24,6 +24,11 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def discard_output() -> None:
+    """Let what is still buffered for standard output go nowhere, so that leaving does not fail on it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _null(mode: str) -> TextIO:
     # It stays open as long as the program runs.
     return open(os.devnull, mode, encoding="utf-8")  # type: ignore[return-value]  # noqa: PTH123
