@@ -34,10 +34,23 @@ class ImageTable:
         self.names = [tag.target.tag for tag in tags]
         # A time in the future is not a time that can be relied on.
         self.updated = [t.updated if t.updated is not None and t.updated <= now else None for t in tags]
+        self.cache: dict[Hashable, Any] = {}
+        """What explaining one tag has found out about all of them; keys start with an object's id."""
         self._by_digest: dict[str, list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.tags)
+
+    @property
+    def pulled(self) -> list[int | None]:
+        """When each tag was last pulled; a time in the future is not known."""
+        if "pulled" not in self.cache:
+            self.cache["pulled"] = [
+                tag.last_pulled if tag.last_pulled is not None and tag.last_pulled <= self.now else None
+                for tag in self.tags
+            ]
+        found: list[int | None] = self.cache["pulled"]
+        return found
 
     @property
     def by_digest(self) -> dict[str, list[int]]:
@@ -123,10 +136,7 @@ class Age:
     def _times(self, table: ImageTable) -> Sequence[int | None]:
         if not self.pulled:
             return table.updated
-        return [
-            tag.last_pulled if tag.last_pulled is not None and tag.last_pulled <= table.now else None
-            for tag in table.tags
-        ]
+        return table.pulled
 
     def _verdict(self, moment: int | None, now: int) -> int:
         if moment is None:
@@ -198,7 +208,9 @@ class DigestSharedWith:
 
     def explain(self, table: ImageTable, index: int, before: Verdicts) -> tuple[int, str]:
         """Which tag shares the digest."""
-        verdict = self._judge(table)(index)
+        judge_one = table.cache.setdefault(("digests", id(self)), None) or self._judge(table)
+        table.cache[("digests", id(self))] = judge_one
+        verdict: int = judge_one(index)
         if verdict == YES:
             siblings = table.by_digest[table.tags[index].digest or ""]
             names = [table.names[i] for i in siblings if i != index and self.matches(table.names[i])]
@@ -298,12 +310,23 @@ class Newest:
         key = self.group(table, index)
         if key is None:
             return NO, f"'{table.names[index]}' belongs to no group"
-        members = [i for i, verdict in enumerate(before) if verdict and self.group(table, i) == key]
-        best, worst = self._ranks(table, members, before)[index]
-        verdict = YES if len(members) <= self.count else self._verdict(best, worst)
+        count, ranks = self._ranks_of_group(table, key, before)
+        best, worst = ranks[index]
+        verdict = YES if count <= self.count else self._verdict(best, worst)
         rank = f"number {best}" if best == worst else f"between number {best} and {worst}"
         where = "" if key is ALL else f" of the group '{_group_text(key)}'"
-        return verdict, f"{rank} of {len(members)}{where}, newest first"
+        return verdict, f"{rank} of {count}{where}, newest first"
+
+    def _ranks_of_group(
+        self, table: ImageTable, key: Hashable, before: Verdicts
+    ) -> tuple[int, dict[int, tuple[int, int]]]:
+        """How many tags a group has, and the ranks that each can have; found out once per image."""
+        place = ("ranks", id(self), key, bytes(before))
+        if place not in table.cache:
+            members = [i for i, verdict in enumerate(before) if verdict and self.group(table, i) == key]
+            table.cache[place] = len(members), self._ranks(table, members, before)
+        found: tuple[int, dict[int, tuple[int, int]]] = table.cache[place]
+        return found
 
 
 class _All:
@@ -418,20 +441,30 @@ def has_rank(conditions: Iterable[Condition]) -> bool:
     return False
 
 
-def explain_each(
-    conditions: Iterable[Condition], table: ImageTable, index: int
-) -> list[tuple[str, int, str]]:
+def explain_each(conditions: Conditions, table: ImageTable, index: int) -> list[tuple[str, int, str]]:
     """Label, verdict and compared values of each condition on one tag."""
-    before = bytearray([YES]) * len(table)
     found = []
-    for condition in conditions:
+    for condition, before in _steps(conditions, table):
         verdict, text = condition.explain(table, index, before)
         found.append((condition.label, verdict, text))
-        condition.narrow(table, before)
     return found
 
 
-def explain_all(conditions: Iterable[Condition], table: ImageTable, index: int) -> tuple[int, str]:
+def _steps(conditions: Conditions, table: ImageTable) -> list[tuple[Condition, Verdicts]]:
+    """Each condition with the verdicts on all tags before it; found out once per image."""
+    key = ("steps", id(conditions))
+    if key not in table.cache:
+        before = bytearray([YES]) * len(table)
+        steps = []
+        for condition in conditions:
+            steps.append((condition, bytearray(before)))
+            condition.narrow(table, before)
+        table.cache[key] = steps
+    found: list[tuple[Condition, Verdicts]] = table.cache[key]
+    return found
+
+
+def explain_all(conditions: Conditions, table: ImageTable, index: int) -> tuple[int, str]:
     """The verdict of all ``conditions`` together on one tag, and the values compared."""
     found = explain_each(conditions, table, index)
     verdict = min((own for _, own, _ in found), default=YES)
