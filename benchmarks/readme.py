@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plots import CONCURRENCY, concurrency
 from benchmarks.results import Results, machine, number, versions
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- measured: start -->", "<!-- measured: end -->"
+_PLOT = "DELETEs per second by requests in flight"
 _PARTS = ("throughput", "latency", "deciding", "memory", "startup")
 
 
@@ -27,7 +29,12 @@ def section(results: Results) -> str:
         for line in results.benchmarks.get(part, {}).get("figures", ()):
             if line["met"] is not None:
                 lines.append(f"| {line['what']} | {_value(line)} | {_goal(line)} |")
-    return "\n".join([*lines, "", *_pacing(results), END])
+    plot = [
+        "DELETEs per second at 30 ms, by requests in flight:",
+        "",
+        f"![{_PLOT}](benchmarks/concurrency.svg)",
+    ]
+    return "\n".join([*lines, "", *plot, "", *_pacing(results), END])
 
 
 def _value(line: dict[str, Any]) -> str:
@@ -63,6 +70,9 @@ def _pacing(results: Results) -> list[str]:
 
 
 def write_section(results: Results) -> None:
-    """Replace what stands between the markers."""
+    """Replace what stands between the markers, and draw the plot that it shows."""
+    figures = results.benchmarks.get("latency", {}).get("figures")
+    if figures:
+        CONCURRENCY.write_text(concurrency(figures))
     text = README.read_text()
     README.write_text(re.sub(f"{START}.*{END}", lambda _: section(results), text, flags=re.DOTALL))

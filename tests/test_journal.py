@@ -38,7 +38,7 @@ def done(seq, status=Status.DELETED):
 
 
 LINES = [
-    Start(VERSION, 1_700_000_000_000, 42, "pruner 1", "AKID…01", "plan.jsonl"),
+    Start(VERSION, 1_700_000_000_000, 42, "pruner 1"),
     Claim(0),
     Done(0, Outcome(Target("acme", "ci/web", "v1"), Status.DELETED, 2, 204, None, None, 5, 0.25, "p", 7)),
     RegistryStop("acme", "no permission: \u202e\x1b\n \ud55c\uad6d"),

@@ -42,8 +42,6 @@ class Start(msgspec.Struct, frozen=True, tag="start", tag_field="type", omit_def
     at: int
     pid: int
     tool: str
-    access_key: str = ""
-    source: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False):
