@@ -13,7 +13,7 @@ from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.document import json_schema
 from pruner.policy.loader import load_policies
 from pruner.report import write
-from pruner.report.write import summarise
+from pruner.report.summary import summarise
 
 ROOT = Path(__file__).parent.parent
 STORED = Path(__file__).parent / "stored"

@@ -17,7 +17,7 @@ def show_preview(plan: Plan, form: str, *, all_tags: bool = False) -> None:
         for text in preview.csv_lines(plan):
             sys.stdout.write(text)
     elif form == "html":
-        from pruner.report.pages import write_plan_page
+        from pruner.report.html import write_plan_page
 
         write_plan_page(plan, sys.stdout.buffer)
         sys.stdout.buffer.flush()

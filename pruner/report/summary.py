@@ -2,11 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from pruner.errors import ExitCode
 from pruner.model import Outcome, Status, StopKind
-from pruner.report.outcomes import RunRecord
+from pruner.plan.file import Plan
+from pruner.report.outcomes import RunRecord, read_outcomes
 
 _EXAMPLES: Final = 5
 
@@ -75,6 +77,14 @@ class Summary:
     def not_done(self) -> int:
         """Targets that a resumed run would take up again."""
         return self.counts[Status.NOT_ATTEMPTED] + self.counts[Status.UNKNOWN]
+
+
+def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
+    """The totals of a run, without writing anything."""
+    record, summary = RunRecord(), Summary()
+    for outcome in read_outcomes(plan, journal, record):
+        summary.take(outcome)
+    return record, summary
 
 
 def run_state(record: RunRecord, summary: Summary) -> str:

@@ -13,9 +13,9 @@ from pruner import __version__
 from pruner.files import atomic_file, private_folder
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
+from pruner.report.html import write_run_page
 from pruner.report.markdown import STORAGE_NOTE, summary_markdown
 from pruner.report.outcomes import RunRecord, read_outcomes
-from pruner.report.pages import write_run_page
 from pruner.report.summary import Summary, exit_code, hint_for, run_state, totals
 
 FORMAT: Final = "ncr-pruner.report"
@@ -50,14 +50,6 @@ class Report:
     def json(self) -> Path:
         """The machine-readable report."""
         return self.folder / "report.json"
-
-
-def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
-    """The totals of a run, without writing anything."""
-    record, summary = RunRecord(), Summary()
-    for outcome in read_outcomes(plan, journal, record):
-        summary.take(outcome)
-    return record, summary
 
 
 def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report:

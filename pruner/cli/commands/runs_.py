@@ -13,9 +13,8 @@ from pruner.engine.lock import run_lock
 from pruner.engine.runs import RunDirectory, all_runs, state_directory
 from pruner.errors import PrunerError
 from pruner.plan.file import open_plan
-from pruner.report.summary import run_state
+from pruner.report.summary import run_state, summarise
 from pruner.report.text import counted
-from pruner.report.write import summarise
 
 
 @click.group("runs", invoke_without_command=True, help="List the runs that are kept, or prune old ones.")
