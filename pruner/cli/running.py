@@ -20,7 +20,7 @@ from pruner.cli.previewing import show_preview
 from pruner.cli.talk import Talk
 from pruner.engine.history import planned_before
 from pruner.engine.runs import RunDirectory, new_run, state_directory
-from pruner.errors import ExitCode, InputError, RefusedError
+from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
 from pruner.plan.guards import Guards, check_growth
@@ -50,6 +50,12 @@ class RunOptions:
     now: int | None = None
     max_growth: float | None = None
     step_summary: bool = False
+
+
+class ReportError(PrunerError):
+    """The report of a run that has ended cannot be written; the journal has everything."""
+
+    exit_code = ExitCode.PARTIAL
 
 
 GUARDS = ("max_deletions", "max_share", "keep_at_least")
@@ -114,7 +120,12 @@ async def carry_out(
 ) -> ExitCode:
     """Execute a plan and report on it."""
     await execute(connections, plan, run, state, options.execution, talk)
-    report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
+    try:
+        report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
+    except InputError as error:
+        raise ReportError(
+            f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"
+        ) from None
     tell(report, talk, on_stdout=options.form == "table")
     if options.step_summary:
         append_step_summary((report.folder / "summary.md").read_text(encoding="utf-8"))
