@@ -84,7 +84,7 @@ class Executor:
 
     async def run(self, images: Iterator[tuple[ImageRecord, list[Entry]]], progress: Progress) -> None:
         """Work until the plan is done or the run stops; every outcome is in the journal."""
-        feed = Feed(images, self._access, self._state, progress, self._end)
+        feed = Feed(images, self._access, self._state, progress, self._end, self.stop_registry)
         try:
             async with task_group() as workers:
                 workers.start_soon(self._abandon_when_stopping, feed)
@@ -143,6 +143,7 @@ class Executor:
             trial.last_error = result
             report_to_gate(gate, verdict, result, sent_at, self._wall_clock())
         else:
+            trial.last_error = None
             gate.accepted(sent_at)
         return verdict
 
@@ -225,7 +226,7 @@ class Executor:
         count = self._refused_in_a_row.get(registry, 0) + 1
         self._refused_in_a_row[registry] = count
         if count >= REFUSALS_IN_A_ROW:
-            self._stop_registry(registry, f"{count} tags refused one after the other: {trial.last_error}")
+            self.stop_registry(registry, f"{count} tags refused one after the other: {trial.last_error}")
 
     def _stop(self, trial: _Trial, verdict: Verdict) -> None:
         """The server said something that concerns more than this target."""
@@ -233,7 +234,8 @@ class Executor:
         registry = trial.entry.registry
         self._leave(trial)
         if verdict is Verdict.STOP_REGISTRY:
-            self._stop_registry(registry, f"no permission to delete: {error}; {PERMISSION_HINT}")
+            reason = f"no permission to delete: {error}; {PERMISSION_HINT}"
+            self.stop_registry(registry, reason, permission=True)
         elif verdict is Verdict.STOP_QUOTA:
             self._state.stop(StopKind.QUOTA, f"the quota is used up: {error}")
         elif verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):
@@ -243,9 +245,10 @@ class Executor:
         else:
             self._state.stop(StopKind.WRONG_ENDPOINT, str(error))
 
-    def _stop_registry(self, registry: str, reason: str) -> None:
+    def stop_registry(self, registry: str, reason: str, *, permission: bool = False) -> None:
+        """Work on a registry no longer, and say so in the journal."""
         if self._state.stop_registry(registry, reason):
-            self._journal.write(RegistryStop(registry, reason))
+            self._journal.write(RegistryStop(registry, reason, permission))
 
     def _leave(self, trial: _Trial) -> None:
         """The run stops before this target had an outcome."""

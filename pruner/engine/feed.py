@@ -37,12 +37,14 @@ class Feed:
         state: RunState,
         progress: Progress,
         ended: Ended,
+        stop_registry: Callable[[str, str], None],
     ) -> None:
         self._images = images
         self._access = access
         self._state = state
         self._progress = progress
         self._ended = ended
+        self._stop_registry = stop_registry
         self._ready: deque[Entry] = deque()
         self._send, self._receive = anyio.create_memory_object_stream[list[Entry]](1)
         self._fetching = anyio.Lock()
@@ -93,7 +95,9 @@ class Feed:
             tags = await self._list_again(record)
         except ListingError as error:
             for entry in left:
-                self._ended(entry, outcome_of(entry, Status.FAILED, str(error), "listing"))
+                # What an earlier session has sent may have happened.
+                status = Status.UNKNOWN if entry.seq in self._progress.claimed else Status.FAILED
+                self._ended(entry, outcome_of(entry, status, str(error), "listing"))
             return []
         except PrunerError as error:
             self._stop(record.registry, error)
@@ -115,4 +119,4 @@ class Feed:
         elif isinstance(error, ResponseError) and error.status == 429:
             self._state.stop(StopKind.QUOTA, f"the quota is used up: {error}")
         else:
-            self._state.stop_registry(registry, f"listing failed: {error}")
+            self._stop_registry(registry, f"listing failed: {error}")

@@ -60,11 +60,12 @@ class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defau
     outcome: Outcome
 
 
-class RegistryStop(msgspec.Struct, frozen=True, tag="registry_stop", tag_field="type"):
-    """Nothing more is deleted in this registry, and why."""
+class RegistryStop(msgspec.Struct, frozen=True, tag="registry_stop", tag_field="type", omit_defaults=True):
+    """Nothing more is deleted in this registry, and why; ``permission`` if the key lacks it."""
 
     registry: str
     reason: str
+    permission: bool = False
 
 
 class Tick(msgspec.Struct, frozen=True, tag="tick", tag_field="type", gc=False):

@@ -31,6 +31,7 @@ class RunRecord:
         self.starts: list[Start] = []
         self.ends: list[End] = []
         self.registry_stops: dict[str, str] = {}
+        self.lacks_permission = False
         self.ticks: list[Tick] = []
 
     def take(self, line: Line) -> None:
@@ -38,12 +39,14 @@ class RunRecord:
         if isinstance(line, Start):
             self.starts.append(line)
             self.registry_stops.clear()
+            self.lacks_permission = False
         elif isinstance(line, End):
             self.ends.append(line)
         elif isinstance(line, Tick):
             self._take_tick(line)
         elif isinstance(line, RegistryStop):
             self.registry_stops[line.registry] = line.reason
+            self.lacks_permission = self.lacks_permission or line.permission
 
     def _take_tick(self, tick: Tick) -> None:
         """Keep at most MAX_TICKS: of a long run every second one is dropped, again and again."""

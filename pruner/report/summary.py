@@ -114,9 +114,9 @@ def exit_code(record: RunRecord, summary: Summary) -> ExitCode:
     end = record.end
     if end is not None and end.stop is not None:
         return _STOP_CODES[StopKind(end.stop)]
-    if record.registry_stops:
+    if record.lacks_permission:
         return ExitCode.CREDENTIALS
-    if summary.counts[Status.FAILED] or summary.counts[Status.UNKNOWN]:
+    if record.registry_stops or summary.counts[Status.FAILED] or summary.counts[Status.UNKNOWN]:
         return ExitCode.SOME_FAILED
     return ExitCode.PARTIAL if summary.not_done else ExitCode.DONE
 

@@ -32,13 +32,13 @@ class NcrReader:
     async def registries(self) -> list[str]:
         """The names of all registries of the account, sorted."""
         items = await self._list("registries", paths.registries_path(), replies.read_name_page, _name)
-        return replies.checked_names(items, names.check_registry, "registries")
+        return _checked(items, names.check_registry, "registries")
 
     async def images(self, registry: str) -> list[str]:
         """The names of all images of ``registry``, sorted."""
         what = f"the images of {registry}"
         items = await self._list(what, paths.images_path(registry), replies.read_name_page, _name)
-        return replies.checked_names(items, names.check_image, what)
+        return _checked(items, names.check_image, what)
 
     async def tags(self, registry: str, image: str) -> list[Tag] | None:
         """All tags of an image; None when NCR says that there is no such image."""
@@ -111,6 +111,13 @@ class NcrDeleter:
     async def delete(self, target: Target) -> int:
         """Send one DELETE of one tag; the 2xx status. Raises RequestError otherwise."""
         return (await self._transport.send("DELETE", paths.tag_path(target))).status
+
+
+def _checked(items: list[replies.NameItem], check: Callable[[str], None], what: str) -> list[str]:
+    try:
+        return replies.checked_names(items, check, what)
+    except MalformedReplyError as error:
+        raise ListingError(str(error)) from None
 
 
 def _name(item: replies.NameItem) -> str:
