@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY, Emulator, EmulatorConfig, running_in_thread
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so, and the programs under test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
@@ -32,8 +37,8 @@ class Program:
             check=False,
         )
 
-    def start(self, *args, **env):
-        command = [sys.executable, "-m", "pruner", *map(str, args)]
+    def start(self, *args, wrapper=(), **env):
+        command = [*wrapper, sys.executable, "-m", "pruner", *map(str, args)]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -358,6 +358,20 @@ def test_resume_leaves_alone_what_was_pushed_again_meanwhile(running):
     assert emulator.store.tag_names("acme", "b") == [left]
 
 
+def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(running):
+    program, emulator, _, process = running
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=20)
+    before = emulator.counters.deleted
+    rewritten(all_runs(program.state)[0].plan, listed_at=int(time.time() * 1000) - 8 * DAY)
+    done = program("resume", *FAST)
+    assert done.returncode == 3
+    assert "the plan is 8 days old, --max-age allows 7 days" in done.stderr
+    assert emulator.counters.deleted == before
+    assert program("resume", "--max-age", "9d", *FAST).returncode == 0
+    assert emulator.counters.deleted == 300
+
+
 def test_resume_at_another_endpoint_is_refused(running, emulated):
     program, emulator, _, process = running
     process.send_signal(signal.SIGKILL)

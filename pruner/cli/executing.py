@@ -59,6 +59,8 @@ async def execute(
         state.stats.total = plan.entries_left - progress.done.count
         requests, started = connections.requests_sent, time.monotonic()
         journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
+        # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
+        journal.sync()
         executor = Executor(
             access,
             state,
@@ -109,7 +111,7 @@ async def _obey_signals(
     task_status: anyio.abc.TaskStatus[None],
 ) -> None:
     """The first signal drains, the second cancels."""
-    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+    with anyio.open_signal_receiver(*_heeded()) as signals:
         task_status.started()
         async for number in signals:
             if state.stop_kind is not None:
@@ -118,6 +120,12 @@ async def _obey_signals(
             name = signal.Signals(number).name
             state.stop(_SIGNALS[signal.Signals(number)], f"{name} received")
             talk.warn(f"{name}: finishing what is in flight; once more cancels it")
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that end a run; under nohup the end of the terminal does not."""
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in _SIGNALS if not (under_nohup and number == signal.SIGHUP)]
 
 
 async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:

@@ -205,6 +205,18 @@ def duration_option(ctx: click.Context, param: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from None
 
 
+def max_age_option(default: str) -> Callable[[F], F]:
+    """How old a plan may be that is carried out."""
+    return click.option(
+        "--max-age",
+        callback=duration_option,
+        default=default,
+        show_default=True,
+        metavar="DURATION",
+        help="Refuse a plan older than this.",
+    )
+
+
 FORMATS = ("table", "json", "csv", "markdown", "html")
 form_option = click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", help="Form of the preview."

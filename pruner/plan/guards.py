@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pruner.errors import RefusedError
+from pruner.plan.records import Header
+from pruner.policy.duration import format_age
 from pruner.policy.policy import Limits, Policy
 
 SHOWN_VIOLATIONS = 20
+CLOCK_TOLERANCE_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,21 @@ class Guards:
             "keep_at_least": self.keep_at_least,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+
+def check_age(header: Header, max_age: int, now: int) -> None:
+    """Raise RefusedError for a plan older than ``max_age`` milliseconds, or one that comes from the future.
+
+    ``now`` in epoch milliseconds.
+    """
+    age = now - header.listed_at
+    if age > max_age:
+        raise RefusedError(
+            f"refused, no DELETE was sent: the plan is {format_age(age)} old, --max-age allows "
+            f"{format_age(max_age)}; make a new plan"
+        )
+    if max(header.listed_at, header.decided_at) > now + CLOCK_TOLERANCE_MS:
+        raise RefusedError("refused, no DELETE was sent: the plan was made for a time that is yet to come")
 
 
 SMALL_RUN = 10

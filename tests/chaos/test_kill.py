@@ -25,6 +25,7 @@ from chaos.harness import (
     until,
     write_policy,
 )
+from pruner.engine.journal import Progress
 from pruner.engine.runs import all_runs
 
 TARGETS = 90
@@ -64,9 +65,9 @@ def kill_at_random(program, emulator, process, chance):
 
 
 def has_begun(program):
-    """Whether there is a run that came as far as its journal; others are no runs."""
+    """Whether there is a run that began; there is nothing to resume of others."""
     runs = all_runs(program.state)
-    return bool(runs) and runs[-1].journal.exists()
+    return bool(runs) and Progress.of(runs[-1].journal).sessions > 0
 
 
 def kill_round(program, emulated, number):
@@ -118,7 +119,7 @@ def killed(program, emulated):
 
 
 @pytest.mark.rows(3)
-@pytest.mark.parametrize("share", [0.0, 0.4, 0.8, 0.97])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8, 0.97])
 def test_a_journal_that_lost_its_end_is_read_again_from_the_server(killed, saw, share):
     program, emulator, journal = killed
     content = journal.read_bytes()
@@ -128,6 +129,19 @@ def test_a_journal_that_lost_its_end_is_read_again_from_the_server(killed, saw, 
     report = check_run(program, emulator, done)
     assert report["counts"]["deleted"] + report["counts"]["gone"] == emulator.counters.deleted == 120
     saw("1 journals cut at any byte, power loss included; all targets accounted for")
+
+
+@pytest.mark.rows(3)
+def test_a_journal_that_lost_everything_is_not_resumed(killed, saw):
+    program, emulator, journal = killed
+    before = emulator.counters.deleted
+    journal.write_bytes(b"")
+    done = resume(program)
+    assert done.returncode == 2
+    assert "never began: its plan was not confirmed" in done.stderr
+    check_said(program, done)
+    assert emulator.counters.deleted == before
+    saw("an empty journal says nothing of a confirmation: exit code 2, nothing sent")
 
 
 @pytest.mark.rows(4)
@@ -160,7 +174,6 @@ def test_a_run_killed_before_its_plan_was_whole_deletes_nothing(program, emulate
     saw("killed while planning: there is nothing to resume, and it says so")
 
 
-@pytest.mark.xfail(reason="resume carries out a plan that was never confirmed")
 @pytest.mark.rows(1)
 def test_a_run_killed_while_it_asks_is_never_carried_out(program, emulated, saw):
     emulator = emulated(seed=images(a=10))
@@ -182,5 +195,6 @@ def test_a_run_killed_while_it_asks_is_never_carried_out(program, emulated, saw)
     os.close(ours)
     os.close(its)
     done = resume(program)
-    assert emulator.counters.deleted == 0, done.stderr
+    assert "never began: its plan was not confirmed" in done.stderr
+    nothing_deleted(program, emulator, done, 2)
     saw("killed at the question: resume deletes nothing")

@@ -41,6 +41,26 @@ def test_a_drained_run_is_resumed(program, emulated, saw, number):
 
 
 @pytest.mark.rows(2)
+def test_a_run_under_nohup_outlives_its_terminal(program, emulated, saw):
+    emulator = emulated(seed=images(a=100), latency_seconds=0.02)
+    program = at(program, emulator)
+    process = program.start(
+        "run",
+        write_policy(program),
+        "--yes",
+        "--rate",
+        "200",
+        wrapper=["sh", "-c", 'trap "" HUP; exec "$@"', "sh"],
+    )
+    until(lambda: emulator.counters.deleted >= 10, process)
+    process.send_signal(signal.SIGHUP)
+    done = finished(process)
+    assert done.returncode == 0, done.stderr
+    assert check_run(program, emulator, done)["counts"]["deleted"] == 100
+    saw("SIGHUP under nohup: finished")
+
+
+@pytest.mark.rows(2)
 def test_what_a_second_signal_cancelled_is_settled_by_resume(program, emulated, saw):
     hang = Fault(action="hang", method="DELETE", after=20, commit=True)
     emulator = emulated(seed=images(a=100), faults=(hang,))

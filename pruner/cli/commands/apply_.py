@@ -11,35 +11,25 @@ from pruner.cli.asynchronous import run_async
 from pruner.cli.connections import Connections, endpoint_asked_for
 from pruner.cli.options import (
     connection_options,
-    duration_option,
     form_option,
+    max_age_option,
     run_options,
 )
 from pruner.cli.previewing import show_preview
 from pruner.cli.running import RunOptions, before_deleting, carry_out, forget_unused, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.runs import new_run, state_directory
-from pruner.errors import ExitCode, InputError, RefusedError
+from pruner.errors import ExitCode, InputError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, edits_text, open_plan
-from pruner.plan.records import Header
+from pruner.plan.guards import check_age
 from pruner.plan.settings import check_endpoint, settings_of
-from pruner.policy.duration import format_age
 from pruner.report.text import counted
-
-_CLOCK_TOLERANCE_MS = 300_000
 
 
 @click.command("apply", help="Carry out a plan that was written and reviewed before.")
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--max-age",
-    callback=duration_option,
-    default="24h",
-    show_default=True,
-    metavar="DURATION",
-    help="Refuse a plan older than this.",
-)
+@max_age_option("24h")
 @click.option("--allow-edited", is_flag=True, help="Accept a plan that deletions were removed from.")
 @run_options
 @form_option
@@ -49,22 +39,11 @@ def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest:
     """Verify, preview, ask, delete what still holds, report."""
     verified = open_plan(plan, allow_edited=allow_edited)
     options = options_from(rest)
-    _check_time(verified.header, max_age, int(time.time() * 1000))
+    check_age(verified.header, max_age, int(time.time() * 1000))
     check_endpoint(verified.header.registries, endpoint_asked_for(options.connection))
     if verified.edits.altered:
         talk.say(f"Edited: {edits_text(verified.edits)}")
     return run_async(lambda: _apply(verified, options, talk))
-
-
-def _check_time(header: Header, max_age: int, now: int) -> None:
-    age = now - header.listed_at
-    if age > max_age:
-        raise RefusedError(
-            f"refused, nothing was deleted: the plan is {format_age(age)} old, --max-age allows "
-            f"{format_age(max_age)}; make a new plan"
-        )
-    if max(header.listed_at, header.decided_at) > now + _CLOCK_TOLERANCE_MS:
-        raise RefusedError("refused, nothing was deleted: the plan was made for a time that is yet to come")
 
 
 async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:

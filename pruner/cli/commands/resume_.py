@@ -1,43 +1,55 @@
 """``pruner resume``."""
 
+import time
 from typing import Any
 
 import click
 
 from pruner.cli.asynchronous import run_async
 from pruner.cli.connections import Connections, endpoint_asked_for
-from pruner.cli.options import connection_options, deadline_option, durable_option, state_option
+from pruner.cli.options import (
+    connection_options,
+    deadline_option,
+    durable_option,
+    max_age_option,
+    state_option,
+)
 from pruner.cli.running import RunOptions, carry_out, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress
 from pruner.engine.runs import RunDirectory, find_run, state_directory
 from pruner.errors import ExitCode, InputError
 from pruner.plan.file import open_plan
+from pruner.plan.guards import check_age
 from pruner.plan.settings import check_endpoint, settings_of
 from pruner.report.text import counted
 
 
 @click.command("resume", help="Go on with a run that was interrupted (by default the latest).")
 @click.argument("run", required=False, metavar="[RUN]")
+@max_age_option("7d")
 @state_option
 @durable_option
 @deadline_option
 @connection_options
 @click.pass_obj
-def command(talk: Talk, /, run: str | None, **rest: Any) -> int:
+def command(talk: Talk, /, run: str | None, max_age: int, **rest: Any) -> int:
     """The plan minus what the journal says is done; every image is listed again first."""
     options = options_from(rest)
     directory = find_run(state_directory(options.state_dir), run)
-    return run_async(lambda: _resume(directory, options, talk))
+    return run_async(lambda: _resume(directory, options, max_age, talk))
 
 
-async def _resume(run: RunDirectory, options: RunOptions, talk: Talk) -> ExitCode:
-    if not run.plan.exists():
-        raise InputError(f"run {run.run_id} has no plan; it never began")
+async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Talk) -> ExitCode:
+    progress = Progress.of(run.journal)
+    if not progress.sessions:
+        # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
+        raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
     plan = open_plan(run.plan, allow_edited=True)
+    check_age(plan.header, max_age, int(time.time() * 1000))
     state = state_directory(options.state_dir)
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
-    left = plan.entries_left - Progress.of(run.journal).done.count
+    left = plan.entries_left - progress.done.count
     if left == 0:
         talk.say(f"Run {run.run_id} is complete: nothing left to do")
     else:
