@@ -59,13 +59,16 @@ def _peaks(folder: Path, targets: int) -> dict[str, float]:
     policy.write_text(_POLICY)
     peaks = {}
     with _emulator(targets) as env:
-        peaks["plan"] = _peak(env, folder, "plan", str(policy), "-o", str(plan), "--format", "csv")
+        peaks["plan"] = _peak(env, folder, "plan", str(policy), "-o", str(plan), "--format", "csv", *_FAST)
         _write_names(plan, names, targets)
-        peaks["delete --from"] = _peak(
-            env, folder, "delete", "--from", str(names), "--yes", "--shared-digest", "delete"
-        )
+        peaks["apply"] = _peak(env, folder, "apply", str(plan), "--yes", *_FAST)
     with _emulator(targets) as env:
-        peaks["run"] = _peak(env, folder, "run", str(policy), "--yes")
+        given = ("--from", str(names), "--shared-digest", "delete")
+        peaks["delete --from"] = _peak(env, folder, "delete", *given, "--yes", *_FAST)
+    with _emulator(targets) as env:
+        peaks["run"] = _peak(env, folder, "run", str(policy), "--yes", *_FAST)
+    for form in ("json", "csv", "markdown", "html"):
+        peaks[f"report --format {form}"] = _peak(dict(os.environ), folder, "report", "--format", form)
     return peaks
 
 
@@ -83,7 +86,7 @@ def _write_names(plan: Path, names: Path, targets: int) -> None:
 
 def _peak(env: dict[str, str], folder: Path, *arguments: str) -> float:
     report = folder / "peak"
-    command = [sys.executable, "-m", "benchmarks.measured", str(report), "-q", *arguments, *_FAST]
+    command = [sys.executable, "-m", "benchmarks.measured", str(report), "-q", *arguments]
     own = {**env, "PRUNER_STATE_DIR": str(folder / "state")}
     process = start(command, cores()[0], env=own, stdout=subprocess.DEVNULL)
     if process.wait():

@@ -691,6 +691,18 @@ async def test_a_page_size_that_is_refused_is_left_out_from_then_on():
     ]
 
 
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_later_page_that_is_missing_is_not_an_image_that_is_missing(status):
+    rounds = [page(["a"], 2, 2), ncr_error(status)] * 3
+    with pytest.raises(ListingError, match="does not hold together after 3 readings: page 2 is missing"):
+        await listed(lambda r: r.tags("acme", "web"), *rounds)
+
+
+async def test_an_image_that_goes_while_its_pages_are_read_is_missing():
+    answers = (page(["a"], 2, 2), ncr_error(404), ncr_error(404))
+    assert (await listed(lambda r: r.tags("acme", "web"), *answers))[0] is None
+
+
 async def test_a_400_without_a_page_size_is_an_error():
     with pytest.raises(ResponseError, match="HTTP 400"):
         await listed(lambda r: r.registries(), answer(400), answer(400))

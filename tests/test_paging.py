@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pruner.errors import ListingError, MalformedReplyError
 from pruner.registry import paging
-from pruner.registry.paging import LISTINGS, Page, collect
+from pruner.registry.paging import LISTINGS, PAGES_AT_ONCE, Page, PageMissingError, collect
 
 
 class Pages:
@@ -22,6 +22,8 @@ class Pages:
         if number == 1 and self.asked and len(self.listings) > 1:
             self.listings.pop(0)
         self.asked.append(number)
+        if number not in self.listings[0]:
+            raise PageMissingError(f"page {number} is missing")
         return self.listings[0][number]
 
     def read(self):
@@ -88,7 +90,7 @@ def test_a_next_that_does_not_increase_is_an_error(following):
     pages = Pages({1: Page(["a"], 9, 2), 2: Page(["b"], 9, following)})
     with pytest.raises((ListingError, MalformedReplyError)):
         pages.read()
-    assert len(pages.asked) <= 2 * LISTINGS
+    assert len(pages.asked) <= 2 * LISTINGS + PAGES_AT_ONCE
 
 
 class Endless:
@@ -124,6 +126,49 @@ def test_an_error_of_a_page_ends_the_listing():
 
     with pytest.raises(MalformedReplyError, match="no page"):
         asyncio.run(collect("tags", fetch, str))
+
+
+def test_a_page_that_goes_missing_begins_the_listing_again():
+    pages = Pages({1: Page(["a", "b"], 5, 2), 2: Page(["c", "d"], 5, 3)}, GOOD)
+    assert pages.read() == ["a", "b", "c"]
+    assert pages.asked[-2:] == [1, 2]
+
+
+class Counting:
+    """Pages of one item each, answered in reverse order; how many were asked for at the same time."""
+
+    def __init__(self, total):
+        self.total = total
+        self.open = self.most = self.asked = 0
+
+    async def __call__(self, number):
+        self.asked += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        for _ in range(20 - number % 20):
+            await asyncio.sleep(0)
+        self.open -= 1
+        return Page([f"t{number}"], self.total, number + 1 if number < self.total else None)
+
+
+def test_pages_are_fetched_at_the_same_time_and_kept_in_order():
+    pages = Counting(30)
+    assert asyncio.run(collect("tags", pages, str)) == [f"t{number}" for number in range(1, 31)]
+    assert (pages.asked, pages.most) == (30, PAGES_AT_ONCE)
+
+
+def test_a_count_that_promises_too_much_asks_for_few_pages_that_are_not_there():
+    pages = server(["a", "b", "c"], 1, 10**12)
+    asked = []
+
+    async def fetch(number):
+        asked.append(number)
+        await asyncio.sleep(0)
+        return await pages(number)
+
+    with pytest.raises(ListingError, match="3 listed, 1000000000000 counted"):
+        asyncio.run(collect("tags", fetch, str))
+    assert len(asked) <= LISTINGS * (3 + PAGES_AT_ONCE)
 
 
 def server(items, size, total=None):

@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pruner.errors import ListingError
+from pruner.tasks import task_group
 
 T = TypeVar("T")
 
 MAX_PAGES: Final = 100_000
 LISTINGS: Final = 3
 """How often a listing that changes while it is read is begun again before giving up."""
+PAGES_AT_ONCE: Final = 8
+"""Pages of one list that are asked for at the same time."""
 
 
 class Page(NamedTuple, Generic[T]):
@@ -18,6 +21,10 @@ class Page(NamedTuple, Generic[T]):
     items: Sequence[T]
     total: int
     next: int | None
+
+
+class PageMissingError(Exception):
+    """A page that other pages promised is not there; for ``fetch`` of ``collect`` to raise."""
 
 
 class _ShiftedError(Exception):
@@ -29,14 +36,15 @@ async def collect(
 ) -> list[T]:
     """All items of ``what``, each name once and as many as the server counts.
 
-    Pages are numbered from 1 and followed by their ``next``. When they do not fit together (an item
-    twice, a count that changes or disagrees), the listing is begun again; ListingError after the third.
+    Pages are numbered from 1 and followed by their ``next``; as many as the count promises are fetched at
+    the same time. When they do not fit together (an item twice, a count that changes or disagrees, a page
+    that is missing), the listing is begun again, one page after the other; ListingError after the third.
     """
     problem = ""
-    for _ in range(LISTINGS):
+    for reading in range(LISTINGS):
         try:
-            return await _collect_once(fetch, name_of)
-        except _ShiftedError as error:
+            return await _collect_once(fetch, name_of, PAGES_AT_ONCE if reading == 0 else 1)
+        except (_ShiftedError, PageMissingError) as error:
             problem = str(error)
     raise ListingError(
         f"the list of {what} does not hold together after {LISTINGS} readings: {problem}; "
@@ -44,25 +52,74 @@ async def collect(
     )
 
 
-async def _collect_once(fetch: Callable[[int], Awaitable[Page[T]]], name_of: Callable[[T], str]) -> list[T]:
-    found: dict[str, T] = {}
-    counts: set[int] = set()
-    number: int | None = 1
-    pages = 0
-    while number is not None:
-        page = await fetch(number)
-        pages += 1
-        counts.add(page.total)
+async def _collect_once(
+    fetch: Callable[[int], Awaitable[Page[T]]], name_of: Callable[[T], str], at_once: int
+) -> list[T]:
+    first = await fetch(1)
+    listing = _Listing(name_of)
+    following = listing.take(1, first)
+    if following == 2 and at_once > 1 and first.items:
+        promised = min(-(-first.total // len(first.items)), MAX_PAGES)
+        for number, page in sorted((await _fetch_ahead(fetch, promised, at_once)).items()):
+            if following != number:
+                raise _ShiftedError(f"page {following} is the next one, not {number}")
+            following = listing.take(number, page)
+    while following is not None:
+        following = listing.take(following, await fetch(following))
+    return listing.complete()
+
+
+async def _fetch_ahead(
+    fetch: Callable[[int], Awaitable[Page[T]]], last: int, at_once: int
+) -> dict[int, Page[T]]:
+    """The pages from 2 to ``last``, or as far as there are any."""
+    found: dict[int, Page[T]] = {}
+    numbers = iter(range(2, last + 1))
+    ended = False
+
+    async def work() -> None:
+        nonlocal ended
+        for number in numbers:
+            found[number] = page = await fetch(number)
+            ended = ended or page.next is None or not page.items
+            if ended:
+                return
+
+    async with task_group() as group:
+        for _ in range(min(at_once, last - 1)):
+            group.start_soon(work)
+    return found
+
+
+class _Listing(Generic[T]):
+    """The items of the pages so far, in order."""
+
+    def __init__(self, name_of: Callable[[T], str]) -> None:
+        self._name_of = name_of
+        self._found: dict[str, T] = {}
+        self._counts: set[int] = set()
+        self._pages = 0
+
+    def take(self, number: int, page: Page[T]) -> int | None:
+        """Add page ``number``; the number of the next one. _ShiftedError if it does not fit."""
+        self._pages += 1
+        self._counts.add(page.total)
         for item in page.items:
-            name = name_of(item)
-            if name in found:
+            name = self._name_of(item)
+            if name in self._found:
                 raise _ShiftedError("an item stands on two pages")
-            found[name] = item
-        if page.next is not None and len(found) >= page.total and not page.items:
+            self._found[name] = item
+        if page.next is None:
+            return None
+        if len(self._found) >= page.total and not page.items:
             raise _ShiftedError("pages go on after the last item")
-        if page.next is not None and (page.next <= number or pages >= MAX_PAGES):
+        if page.next <= number or self._pages >= MAX_PAGES:
             raise _ShiftedError(f"page {number} names {page.next} as its next page")
-        number = page.next
-    if counts != {len(found)}:
-        raise _ShiftedError(f"{len(found)} listed, {' or '.join(map(str, sorted(counts)))} counted")
-    return list(found.values())
+        return page.next
+
+    def complete(self) -> list[T]:
+        """All items; _ShiftedError unless they are as many as every page counted."""
+        if self._counts != {len(self._found)}:
+            counted = " or ".join(map(str, sorted(self._counts)))
+            raise _ShiftedError(f"{len(self._found)} listed, {counted} counted")
+        return list(self._found.values())

@@ -1,5 +1,6 @@
 """``pruner report``."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,7 @@ def command(talk: Talk, /, run: str | None, form: str, output: Path | None, stat
         elif form == "table":
             show_summary(report, result_console())
         else:
-            sys.stdout.buffer.write((report.folder / _FILES[form]).read_bytes())
+            with (report.folder / _FILES[form]).open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     return 0

@@ -9,7 +9,7 @@ from pruner.model import Tag, Target
 from pruner.registry.base import Attempts
 from pruner.registry.ncr import paths, replies
 from pruner.registry.ncr.transport import Transport
-from pruner.registry.paging import Page, collect
+from pruner.registry.paging import Page, PageMissingError, collect
 
 T = TypeVar("T")
 
@@ -79,7 +79,13 @@ class NcrReader:
         self, what: str, path: str, read: Callable[[bytes], Page[T]], name_of: Callable[[T], str]
     ) -> list[T]:
         async def fetch(number: int) -> Page[T]:
-            return await self._attempts.run(lambda: self._page(path, number, read))
+            try:
+                return await self._attempts.run(lambda: self._page(path, number, read))
+            except ResponseError as error:
+                if number > 1 and (error.status == 400 or says_missing(error)):
+                    # Page 1 was there, and only that says whether there is a list.
+                    raise PageMissingError(f"page {number} is missing: {error}") from None
+                raise
 
         try:
             return await collect(what, fetch, name_of)
@@ -92,7 +98,7 @@ class NcrReader:
         try:
             reply = await self._transport.send("GET", path + query)
         except ResponseError as error:
-            if error.status == 400 and size is not None:
+            if error.status == 400 and size is not None and number == 1:
                 # The largest page size is not documented: let the server choose.
                 self._page_size = None
                 return await self._page(path, number, read)
