@@ -1,6 +1,7 @@
 """Peak memory of whole commands at many targets against few, with the emulator in another process."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -33,43 +34,42 @@ def run(settings: Settings) -> list[Figure]:
     """Run each command at both sizes."""
     many = MANY_IN_FULL if settings.full else MANY
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
-        few = _peaks(Path(name) / "few", FEW)
-        lots = _peaks(Path(name) / "many", many)
+        few = _taken(Path(name) / "few", FEW)
+        lots = _taken(Path(name) / "many", many)
     note = f"{many:,} targets / {FEW:,} targets, images of {TAGS_PER_IMAGE:,} tags"
-    return [
-        Figure(
-            f"peak memory of {command}",
-            lots[command] / few[command],
-            lots[command] / few[command],
-            lots[command] / few[command],
-            1,
-            f"{lots[command]:.0f} MiB",
-            f"{few[command]:.0f} MiB",
-            at_most=1.2,
-            note=note,
-        )
-        for command in few
-    ]
+    peaks = [_peak(command, lots[command]["peak_mib"], few[command]["peak_mib"], note) for command in few]
+    return [*peaks, _blocked(lots["run"]["blocked_ms"], few["run"]["blocked_ms"], note)]
 
 
-def _peaks(folder: Path, targets: int) -> dict[str, float]:
-    """MiB of each command. The emulator is started anew for what deletes."""
+def _peak(command: str, lots: float, few: float, note: str) -> Figure:
+    ratio = lots / few
+    sides = f"{lots:.0f} MiB", f"{few:.0f} MiB"
+    return Figure(f"peak memory of {command}", ratio, ratio, ratio, 1, *sides, at_most=1.2, note=note)
+
+
+def _blocked(lots: float, few: float, note: str) -> Figure:
+    what = "longest time the event loop did not come round while run deletes"
+    return Figure(what, lots, lots, lots, 1, f"{lots:.0f} ms", f"{few:.0f} ms", unit="ms", note=note)
+
+
+def _taken(folder: Path, targets: int) -> dict[str, dict[str, float]]:
+    """What each command took. The emulator is started anew for what deletes."""
     folder.mkdir()
     policy, plan, names = folder / "policy.yaml", folder / "plan.jsonl", folder / "names.txt"
     policy.write_text(_POLICY)
-    peaks = {}
+    taken = {}
     with _emulator(targets) as env:
-        peaks["plan"] = _peak(env, folder, "plan", str(policy), "-o", str(plan), "--format", "csv", *_FAST)
+        taken["plan"] = _command(env, folder, "plan", str(policy), "-o", str(plan), "--format", "csv", *_FAST)
         _write_names(plan, names, targets)
-        peaks["apply"] = _peak(env, folder, "apply", str(plan), "--yes", *_FAST)
+        taken["apply"] = _command(env, folder, "apply", str(plan), "--yes", *_FAST)
     with _emulator(targets) as env:
         given = ("--from", str(names), "--shared-digest", "delete")
-        peaks["delete --from"] = _peak(env, folder, "delete", *given, "--yes", *_FAST)
+        taken["delete --from"] = _command(env, folder, "delete", *given, "--yes", *_FAST)
     with _emulator(targets) as env:
-        peaks["run"] = _peak(env, folder, "run", str(policy), "--yes", *_FAST)
+        taken["run"] = _command(env, folder, "run", str(policy), "--yes", *_FAST)
     for form in ("json", "csv", "markdown", "html"):
-        peaks[f"report --format {form}"] = _peak(dict(os.environ), folder, "report", "--format", form)
-    return peaks
+        taken[f"report --format {form}"] = _command(dict(os.environ), folder, "report", "--format", form)
+    return taken
 
 
 def _write_names(plan: Path, names: Path, targets: int) -> None:
@@ -84,14 +84,14 @@ def _write_names(plan: Path, names: Path, targets: int) -> None:
         raise SystemExit(f"{count} instead of {targets} tags in the plan")
 
 
-def _peak(env: dict[str, str], folder: Path, *arguments: str) -> float:
-    report = folder / "peak"
+def _command(env: dict[str, str], folder: Path, *arguments: str) -> dict[str, float]:
+    report = folder / "taken"
     command = [sys.executable, "-m", "benchmarks.measured", str(report), "-q", *arguments]
     own = {**env, "PRUNER_STATE_DIR": str(folder / "state")}
     process = start(command, cores()[0], env=own, stdout=subprocess.DEVNULL)
     if process.wait():
         raise SystemExit(f"failed: {arguments}")
-    return float(report.read_text())
+    return dict(json.loads(report.read_text()))
 
 
 @contextlib.contextmanager
