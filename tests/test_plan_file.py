@@ -416,7 +416,7 @@ def test_a_plan_says_what_goes_and_why():
     records, _ = built([ImageListing("acme", "app", tags)], RULES)
     header, image, first, second, footer = records
     assert (header.format, header.version, header.policy_files) == (FORMAT, VERSION, ("<stdin>",))
-    assert msgspec.structs.replace(image, check="") == ImageRecord("acme", "app", 3, 2, 15)
+    assert msgspec.structs.replace(image, check="") == ImageRecord("acme", "app", 3, 2, 15, keep_at_least=1)
     assert [(first.seq, first.tag), (second.seq, second.tag)] == [(1, "pr-1"), (2, "pr-2")]
     assert (first.policy, first.kind, first.reason) == (
         "r",

@@ -1,12 +1,13 @@
 """Comparing a plan with what is there now: what is ready, what is gone, and what is left alone."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner.engine.recheck import CONFIRMED_BY_READING, compare
 from pruner.model import ReasonKind, Status, Tag, Target
-from pruner.plan.records import Entry
+from pruner.plan.records import Entry, ImageRecord
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 
@@ -20,9 +21,9 @@ def tag(name, digest=A, updated=1000):
     return Tag(Target("acme", "web", name), digest, 50, None, updated)
 
 
-def compared(entries, tags, claimed=()):
+def compared(entries, tags, claimed=(), **record):
     """The names that are ready, and the outcome of each that is not."""
-    checked = compare(entries, tags, claimed)
+    checked = compare(ImageRecord("acme", "web", 0, len(entries), **record), entries, tags, claimed)
     assert len(checked.ready) + len(checked.ended) == len(entries)
     ended = {item.tag: outcome for item, outcome in checked.ended}
     return [item.tag for item in checked.ready], ended
@@ -72,6 +73,52 @@ def test_a_later_update_is_left_alone(planned, now):
     assert (
         changed([entry(1, "a", A, planned)], [tag("a", A, now)], "a") == "was updated after the plan was made"
     )
+
+
+@pytest.mark.parametrize(
+    ("planned", "now", "stays"), [(5, 6, True), (None, 6, True), (5, 5, False), (5, None, False)]
+)
+def test_a_later_pull_is_left_alone_where_a_rule_asks_for_pulls(planned, now, stays):
+    pulled = msgspec.structs.replace(tag("a"), last_pulled=now)
+    planned = [entry(1, "a", last_pulled=planned)]
+    ready, ended = compared(planned, [pulled], pulls=True)
+    assert (ready == []) is stays
+    assert not stays or "was pulled after the plan was made" in ended["a"].error
+    assert compared(planned, [pulled])[0] == ["a"]
+
+
+def test_the_newest_stay_when_those_that_were_to_stay_are_gone():
+    entries = [entry(1, "a", A, 3), entry(2, "b", B, 2), entry(3, "c", C, 1)]
+    there = [tag("a", A, 3), tag("b", B, 2), tag("c", C, 1)]
+    assert compared(entries, there, keep_at_least=0)[0] == ["a", "b", "c"]
+    ready, ended = compared(entries, there, keep_at_least=2)
+    assert ready == ["c"]
+    assert ended["a"].status is ended["b"].status is Status.CHANGED
+    assert "2 stay at least" in ended["b"].error
+    assert compared(entries, [*there, tag("new", "sha256:new")], keep_at_least=1)[0] == ["a", "b", "c"]
+
+
+def test_a_signature_stays_with_the_tag_it_belongs_to():
+    name = f"{A.replace(':', '-')}.sig"
+    entries = [entry(1, "a", A, delete_shared=True), entry(2, name, C, delete_shared=True)]
+    assert compared(entries, [tag("a"), tag(name, C)])[0] == ["a", name]
+    for there in ([tag("a", A, 2000), tag(name, C)], [tag("a"), tag(name, C), tag("new", A, 2000)]):
+        ready, ended = compared(entries[1:], there)
+        assert ready == []
+        assert "attached to" in ended[name].error
+    assert compared(entries, [tag("a", B), tag(name, C)])[0] == [name]
+    explicit = msgspec.structs.replace(entries[1], kind=ReasonKind.EXPLICIT_TARGET)
+    assert compared([entries[0], explicit], [tag("a", A, 2000), tag(name, C)])[0] == [name]
+
+
+def test_explicit_targets_and_attachments_are_no_tags_to_stay():
+    explicit = msgspec.structs.replace(entry(1, "a", A, 3), kind=ReasonKind.EXPLICIT_TARGET)
+    signature = f"{A.replace(':', '-')}.sig"
+    entries = [explicit, entry(2, "b", B, 2), entry(3, signature, C, 9)]
+    there = [tag("a", A, 3), tag("b", B, 2), tag(signature, C, 9)]
+    ready, ended = compared(entries, there, keep_at_least=1)
+    assert ready == ["a", signature]
+    assert list(ended) == ["b"]
 
 
 @pytest.mark.parametrize(("planned", "now"), [(1000, 1000), (1000, 999), (1000, None), (None, None)])

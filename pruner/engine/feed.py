@@ -102,7 +102,7 @@ class Feed:
         except PrunerError as error:
             self._stop(record.registry, error)
             return []
-        checked = compare(left, tags, self._progress.claimed)
+        checked = compare(record, left, tags, self._progress.claimed)
         for entry, outcome in checked.ended:
             self._ended(entry, outcome)
         return checked.ready

@@ -85,6 +85,8 @@ class PlanBuilder:
                 len(going) + len(missing),
                 sum(decision.tag.size or 0 for decision in going),
                 listing.tags is None,
+                policies.keep_at_least,
+                policies.asks_for_pulls,
             )
         )
         for entry in sorted([*map(_entry, going), *missing], key=lambda entry: entry.tag):

@@ -39,7 +39,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
 class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", omit_defaults=True):
     """An image that the entries after it belong to: how many tags it has, and how many entries follow.
 
-    ``missing`` says that the registry has no such image.
+    ``missing`` says that the registry has no such image. ``keep_at_least`` is how many tags its rules leave,
+    ``pulls`` whether any of them asks when a tag was last pulled: both are looked at again before deleting.
     """
 
     registry: str
@@ -48,6 +49,8 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
     entries: int
     bytes: int = 0
     missing: bool = False
+    keep_at_least: int = 0
+    pulls: bool = False
     check: str = ""
 
 

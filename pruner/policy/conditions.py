@@ -6,7 +6,7 @@ is not known. A delete rule needs every condition true; a keep rule protects unl
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -424,11 +424,20 @@ class Not:
         return YES - verdict, f"not ({text})"
 
 
-def has_rank(conditions: Iterable[Condition]) -> bool:
+def has_rank(conditions: Conditions) -> bool:
     """Whether any of ``conditions``, or of those inside them, ranks tags."""
+    return any(isinstance(condition, Newest) for condition in _flat(conditions))
+
+
+def asks_for_pulls(conditions: Conditions) -> bool:
+    """Whether any of ``conditions``, or of those inside them, asks when a tag was last pulled."""
+    return any(isinstance(condition, Age) and condition.pulled for condition in _flat(conditions))
+
+
+def _flat(conditions: Conditions) -> Iterator[Condition]:
+    """The conditions and those inside them."""
     for condition in conditions:
-        if isinstance(condition, Newest):
-            return True
+        yield condition
         inner: tuple[Conditions, ...] = ()
         if isinstance(condition, AnyOf):
             inner = condition.alternatives
@@ -436,9 +445,8 @@ def has_rank(conditions: Iterable[Condition]) -> bool:
             inner = condition.parts
         elif isinstance(condition, Not):
             inner = (condition.conditions,)
-        if any(has_rank(part) for part in inner):
-            return True
-    return False
+        for part in inner:
+            yield from _flat(part)
 
 
 def explain_each(conditions: Conditions, table: ImageTable, index: int) -> list[tuple[str, int, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.conditions import YES, ImageTable, Verdicts, has_rank, judge
+from pruner.policy.conditions import YES, ImageTable, Verdicts, asks_for_pulls, has_rank, judge
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
@@ -49,6 +49,12 @@ class ImagePolicies:
     """Explicit targets by tag name."""
     keep_at_least: int = 0
     matching: tuple[Policy, ...] = ()
+
+    @property
+    def asks_for_pulls(self) -> bool:
+        """Whether any rule asks when a tag was last pulled."""
+        rules = (*self.keep, *(rule for rule, _ in self.delete))
+        return any(asks_for_pulls(rule.conditions) for rule in rules)
 
 
 class RegistryPolicies:
