@@ -27,8 +27,8 @@ def section(results: Results) -> str:
     ]
     for part in _PARTS:
         for line in results.benchmarks.get(part, {}).get("figures", ()):
-            if line["met"] is not None:
-                lines.append(f"| {line['what']} | {_value(line)} | {_goal(line)} |")
+            if line["met"] is not None or part == "memory":
+                lines.append(f"| {line['what']} | {_value(line, part)} | {_goal(line)} |")
     plot = [
         "DELETEs per second at 30 ms, by requests in flight:",
         "",
@@ -37,11 +37,16 @@ def section(results: Results) -> str:
     return "\n".join([*lines, "", *plot, "", *_pacing(results), END])
 
 
-def _value(line: dict[str, Any]) -> str:
-    return f"{number(line['value'])} {line['unit']}"
+def _value(line: dict[str, Any], part: str) -> str:
+    value = f"{number(line['value'])} {line['unit']}"
+    if part != "memory":
+        return value
+    return f"{value} ({line['measured']} / {line['against']} at {line['note'].split(', images')[0]})"
 
 
 def _goal(line: dict[str, Any]) -> str:
+    if line["met"] is None:
+        return ""
     bound = f">= {line['at_least']:g}" if line["at_least"] is not None else f"<= {line['at_most']:g}"
     return f"{bound}{'' if line['met'] else ', missed'}"
 

@@ -5,6 +5,7 @@ Docker reference grammar; a registry name is one DNS label, since it is part of 
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from pruner.errors import InputError
@@ -13,6 +14,7 @@ _REGISTRY: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_PART: Final = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _IMAGE: Final = re.compile(rf"{_IMAGE_PART}(?:/{_IMAGE_PART})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+REGISTRY_MAX_LENGTH: Final = 63
 IMAGE_MAX_LENGTH: Final = 255
 
 REGISTRY_RULE: Final = "lower-case letters, digits and '-', at most 63 characters"
@@ -29,12 +31,23 @@ class InvalidNameError(InputError):
 
 def is_registry(text: str) -> bool:
     """Whether ``text`` is a valid registry name."""
-    return _REGISTRY.fullmatch(text) is not None
+    return len(text) <= REGISTRY_MAX_LENGTH and _is_registry(text)
 
 
 def is_image(text: str) -> bool:
     """Whether ``text`` is a valid image (repository) name."""
-    return len(text) <= IMAGE_MAX_LENGTH and _IMAGE.fullmatch(text) is not None
+    return len(text) <= IMAGE_MAX_LENGTH and _is_image(text)
+
+
+# Thousands of tags in a row are of one image: its name is matched once, not for each of them.
+@lru_cache(maxsize=64)
+def _is_registry(text: str) -> bool:
+    return _REGISTRY.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _is_image(text: str) -> bool:
+    return _IMAGE.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:

@@ -1,6 +1,5 @@
 """One signed request to NCR: signed at the moment of sending, bounded in time and size, errors typed."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from pruner.errors import (
     RedirectError,
     RequestError,
 )
+from pruner.registry.deadline import Deadlines
 from pruner.registry.http import COMMON_HEADERS
 from pruner.registry.ncr.credentials import CredentialSource
 from pruner.registry.ncr.endpoint import Endpoint
@@ -55,7 +55,7 @@ class Transport:
         self._signed_with = credentials.current
         self._signer = Signer(self._signed_with)
         self._scheme, _, self._authority = endpoint.origin.partition("://")
-        self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
         self._clock = clock
         self.requests_sent = 0
 
@@ -84,7 +84,7 @@ class Transport:
             url = URL.build(authority=self._authority, scheme=self._scheme, path=target, encoded=True)
         self.requests_sent += 1
         try:
-            async with asyncio.timeout(self._timeout):
+            with self._deadlines.limit():
                 return await self._exchange(method, url, headers)
         except RequestError:
             raise
@@ -92,10 +92,12 @@ class Transport:
             raise self._translated(error) from None
 
     async def _exchange(self, method: str, url: URL, headers: dict[str, str]) -> Reply:
-        async with self._session.request(method, url, headers=headers, allow_redirects=False) as response:
-            status = response.status
-            if status == 204:
-                return Reply(status, b"")
+        response = await self._session.request(method, url, headers=headers, allow_redirects=False)
+        status = response.status
+        if status == 204:
+            response.release()
+            return Reply(status, b"")
+        async with response:
             if 200 <= status < 300:
                 return Reply(status, await _body(response, MAX_BODY_BYTES))
             if 300 <= status < 400:
@@ -115,7 +117,7 @@ class Transport:
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
             return ConnectError(f"{origin}: no connection: {_reason(error)}")
         if isinstance(error, TimeoutError):
-            return LostReplyError(f"no answer within {self._timeout:g} seconds")
+            return LostReplyError(f"no answer within {self._deadlines.seconds:g} seconds")
         if isinstance(error, aiohttp.ClientPayloadError):
             return LostReplyError("the answer broke off")
         return LostReplyError(f"the connection broke: {_reason(error)}")
