@@ -119,7 +119,8 @@ class Simulation:
             self.result.refused_by_second[int(self.now)] += 1
             header = (refusal.headers or {}).get("Retry-After")
             retry_after = None if header is None else float(header)
-            self.pacer.on_refused(self.now, sent_at, retry_after, self.in_flight)
+            told = self.pacer.on_refused if refusal.status == 429 else self.pacer.on_overloaded
+            told(self.now, sent_at, retry_after, self.in_flight)
         self.in_flight -= 1
         self.timer_at = float("inf")
         if refusal is not None and hasattr(self.pacer, "worker_delay"):

@@ -56,8 +56,9 @@ def test_a_fixed_window_is_hardly_overrun():
     assert result.refused_share < 0.02
 
 
-def test_a_cap_on_requests_in_flight_is_found():
-    result, best = simulated(Limits(in_flight=InFlight(maximum=16)), 120)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_cap_on_requests_in_flight_is_found(status):
+    result, best = simulated(Limits(in_flight=InFlight(maximum=16, status=status)), 120)
     assert result.accepted >= 0.8 * best
     assert result.refused_share < 0.005
 
@@ -103,6 +104,47 @@ def test_a_lost_canary_does_not_block():
     assert pacer.reserve(1.2) == 0.0
     pacer.on_ended(1.3, 1.2)
     assert pacer.reserve(2.0) == 0.0
+
+
+def overloaded(pacer, every, answers=1000, in_flight=64):
+    """Every so many answers a 503."""
+    for number in range(1, answers + 1):
+        now = number / 100
+        if number % every:
+            pacer.on_accepted(now, now, in_flight)
+        else:
+            pacer.on_overloaded(now, now, None, in_flight)
+    return pacer
+
+
+def test_single_503s_among_many_answers_change_nothing():
+    pacer = overloaded(AdaptivePacer(max_in_flight=64), 100)
+    assert pacer.max_in_flight == 64
+    assert pacer.estimate is None
+
+
+def test_many_503s_lower_the_requests_in_flight_and_not_the_rate():
+    pacer = AdaptivePacer(max_in_flight=64)
+    rate = pacer.rate
+    overloaded(pacer, 5)
+    assert pacer.max_in_flight < 64
+    assert (pacer.rate, pacer.estimate) == (rate, None)
+
+
+def test_a_503_that_says_when_to_come_back_is_obeyed_by_all():
+    pacer = AdaptivePacer()
+    assert pacer.reserve(0.0) == 0.0
+    pacer.on_overloaded(0.1, 0.0, 30.0)
+    assert pacer.reserve(0.2) == pytest.approx(29.9)
+    assert pacer.reserve(30.2) == 0.0
+    assert pacer.reserve(30.3) == float("inf")
+    pacer.on_overloaded(30.4, 30.2, 5.0)
+    assert pacer.reserve(30.5) == pytest.approx(4.9)
+    assert pacer.reserve(35.5) == 0.0
+    pacer.on_overloaded(35.6, 35.5, None)
+    assert pacer.reserve(37.0) == 0.0
+    pacer.on_accepted(37.1, 37.0)
+    assert pacer.reserve(38.0) == 0.0
 
 
 @settings(max_examples=40, deadline=None)

@@ -54,7 +54,7 @@ def test_each_of_many_has_a_limit_of_its_own():
     async def main():
         deadlines = Deadlines(30)
         await asyncio.gather(*(one(deadlines, *times) for times in plan))
-        assert not deadlines._open
+        assert not deadlines.open
 
     run(main())
 
@@ -80,7 +80,7 @@ def test_a_cancellation_from_outside_stays_one():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not deadlines._open
+        assert not deadlines.open
 
     run(main())
 
@@ -114,6 +114,6 @@ def test_errors_pass_through():
         deadlines = Deadlines(30)
         with pytest.raises(KeyError), deadlines.limit():
             raise KeyError
-        assert not deadlines._open
+        assert not deadlines.open
 
     run(main())

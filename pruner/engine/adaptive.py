@@ -11,7 +11,8 @@ filled the allowance, so it gives a lower reading (counting the pauses) and an u
 * Refused: one reaction per episode. Everybody pauses, then one request goes ahead alone (the canary);
   while it is refused the pause doubles.
 * Refusals that come only when more requests are open than ever passed before are a cap on requests in
-  flight: that number is lowered, the rate is left alone.
+  flight: that number is lowered, the rate is left alone. It is lowered, too, while a noticeable share of
+  the answers is 503; these say nothing of the rate, but may ask everybody to wait.
 
 Times are monotonic seconds, rates requests per second.
 """
@@ -20,6 +21,7 @@ from collections import deque
 from typing import Final
 
 _CATCH_UP_SECONDS: Final = 0.005
+"""Timers fire late; this much of a missed schedule may be caught up at once, more would be a burst."""
 
 
 class AdaptivePacer:
@@ -50,6 +52,9 @@ class AdaptivePacer:
     READING_REQUESTS: Final = 20
     IN_FLIGHT_MEMORY_SECONDS: Final = 2.0
     IN_FLIGHT_CREEP_SECONDS: Final = 10.0
+    OVERLOADED_SHARE: Final = 0.05
+    OVERLOADED_MEMORY: Final = 50
+    """Answers over which the share of 503 is taken; single ones among many are the server's own trouble."""
 
     def __init__(
         self, ceiling: float = float("inf"), max_in_flight: int = 512, hint: float | None = None
@@ -77,6 +82,7 @@ class AdaptivePacer:
         self.max_in_flight = max_in_flight
         self._passed: deque[tuple[float, int]] = deque()
         self._lowered_at = float("-inf")
+        self._overloaded = 0.0
         self._trust = self.FIRST_TRUST
 
     @property
@@ -145,6 +151,7 @@ class AdaptivePacer:
         if now - self._recent[0] > self.RECENT_SECONDS:
             self._recent.popleft()
         self._note_passed(now, in_flight)
+        self._overloaded -= self._overloaded / self.OVERLOADED_MEMORY
         if self._is_canary(sent_at):
             self._canary_sent = None
             self._pause = 0.0
@@ -178,17 +185,42 @@ class AdaptivePacer:
             self._canary_sent = None
             self._wait(now, retry_after)
         elif sent_at <= self._reacted_at:
-            # Sent before the last reaction: the same episode, but the server may want a longer pause.
-            if retry_after is not None and now + retry_after > self.paused_until:
-                self._paused += now + retry_after - max(now, self.paused_until)
-                self.paused_until = now + retry_after
+            self._extend_pause(now, retry_after)
         elif self._is_cap(now, in_flight):
-            self._reacted_at = self._lowered_at = now
-            self.max_in_flight = max(1, int(0.9 * min(self.max_in_flight, in_flight)))
-            if retry_after is not None:
-                self._wait(now, retry_after)
+            self._lower(now, in_flight, retry_after)
         else:
             self._react(now, sent_at, retry_after)
+
+    def on_overloaded(
+        self, now: float, sent_at: float, retry_after: float | None, in_flight: int = 0
+    ) -> None:
+        """A request was answered with 503."""
+        self._overloaded += (1.0 - self._overloaded) / self.OVERLOADED_MEMORY
+        if self._is_canary(sent_at):
+            self._canary_sent = None
+            self._canary_due = True
+            if retry_after:
+                self._wait(now, retry_after)
+        elif sent_at <= self._reacted_at:
+            self._extend_pause(now, retry_after)
+        elif self._overloaded > self.OVERLOADED_SHARE:
+            self._overloaded = 0.0
+            self._lower(now, in_flight, retry_after)
+        elif retry_after:
+            self._wait(now, retry_after)
+
+    def _extend_pause(self, now: float, retry_after: float | None) -> None:
+        """For what was sent before the last reaction: the same episode, but perhaps a longer pause."""
+        if retry_after is not None and now + retry_after > self.paused_until:
+            self._paused += now + retry_after - max(now, self.paused_until)
+            self.paused_until = now + retry_after
+
+    def _lower(self, now: float, in_flight: int, retry_after: float | None) -> None:
+        """Open fewer requests at the same time."""
+        self._reacted_at = self._lowered_at = now
+        self.max_in_flight = max(1, int(0.9 * min(self.max_in_flight, in_flight)))
+        if retry_after is not None:
+            self._wait(now, retry_after)
 
     def _is_cap(self, now: float, in_flight: int) -> bool:
         """Whether more were open than at any request that passed lately."""

@@ -16,7 +16,8 @@ class GateClosedError(Exception):
 class Gate:
     """Hands out slots of one pacer in order. Only the head of the queue is ever woken: no stampede.
 
-    Each granted slot ends with exactly one of ``accepted``, ``refused``, ``failed`` and ``abandoned``.
+    Each granted slot ends with exactly one of ``accepted``, ``refused``, ``overloaded``, ``failed`` and
+    ``abandoned``.
     """
 
     def __init__(self, pacer: Pacer, clock: Callable[[], float] | None = None) -> None:
@@ -126,6 +127,14 @@ class Gate:
         self.refusals += 1
         self.pacer.on_refused(self._clock(), sent_at, retry_after, self.in_flight)
         self.breaker.succeeded()
+        self._wake()
+        self._released()
+
+    def overloaded(self, sent_at: float, retry_after: float | None) -> None:
+        """The server answered 503: trouble, or more requests open than it bears."""
+        now = self._clock()
+        self.pacer.on_overloaded(now, sent_at, retry_after, self.in_flight)
+        self.breaker.failed(now)
         self._wake()
         self._released()
 

@@ -80,9 +80,12 @@ class Governor:
 
 def report_to_gate(gate: Gate, verdict: Verdict, error: RequestError, sent_at: float, now: float) -> None:
     """Tell the gate how a request ended; ``now`` in epoch seconds."""
+    response = error if isinstance(error, ResponseError) else None
+    retry_after = None if response is None else parse_retry_after(response.retry_after, now)
     if verdict is Verdict.THROTTLED:
-        header = error.retry_after if isinstance(error, ResponseError) else None
-        gate.refused(sent_at, parse_retry_after(header, now))
+        gate.refused(sent_at, retry_after)
+    elif response is not None and response.status == 503:
+        gate.overloaded(sent_at, retry_after)
     elif verdict is Verdict.RETRY or (verdict is Verdict.RECHECK and _is_server_trouble(error)):
         gate.failed(sent_at)
     else:

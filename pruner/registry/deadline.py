@@ -14,34 +14,27 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._open: dict[Deadline, None] = {}
+        self.open: dict[Deadline, None] = {}
+        """The limits that are running, the one that ends first in front."""
         self._timer: asyncio.TimerHandle | None = None
 
     def limit(self) -> "Deadline":
         """A context in which the current task gets a TimeoutError when it takes longer."""
         return Deadline(self)
 
-    def opened(self, deadline: "Deadline", loop: asyncio.AbstractEventLoop) -> None:
-        """Watch ``deadline``, which is the last to end."""
-        self._open[deadline] = None
-        if self._timer is None:
-            self._timer = loop.call_at(deadline.ends_at, self._sweep, loop)
-
-    def closed(self, deadline: "Deadline") -> None:
-        """Watch ``deadline`` no longer."""
-        self._open.pop(deadline, None)
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Come again when the limit that ends first does."""
+        if self._timer is None and self.open:
+            self._timer = loop.call_at(next(iter(self.open)).ends_at, self._sweep, loop)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel what has taken too long, and come again when the next one would."""
+        """Interrupt what has taken too long."""
         self._timer = None
         now = loop.time()
-        while self._open:
-            first = next(iter(self._open))
-            if first.ends_at > now:
-                self._timer = loop.call_at(first.ends_at, self._sweep, loop)
-                return
-            del self._open[first]
+        while self.open and (first := next(iter(self.open))).ends_at <= now:
+            del self.open[first]
             first.expire()
+        self.watch(loop)
 
 
 class Deadline:
@@ -60,7 +53,9 @@ class Deadline:
         self._task = task
         self._cancelling = task.cancelling()
         self.ends_at = loop.time() + self._owner.seconds
-        self._owner.opened(self, loop)
+        self._owner.open[self] = None
+        if len(self._owner.open) == 1:
+            self._owner.watch(loop)
 
     def expire(self) -> None:
         """The time is over: interrupt the task."""
@@ -70,7 +65,7 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._owner.closed(self)
+        self._owner.open.pop(self, None)
         # As asyncio.timeout does: only a cancellation that nobody else asked for as well is a timeout.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
