@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import policy_text, seed
 
-from pruner.emulator import Bucket, Fault, Limits, Quota
+from pruner.emulator import Bucket, Fault, InFlight, Limits, Quota
 
 POLICIES = Path(__file__).parent.parent / "policies"
 FAST = ("--rate", "100000", "--concurrency", "32")
@@ -278,6 +278,19 @@ def test_what_concerns_the_whole_run_stops_it(program, emulated, fault, code, se
     assert report["counts"]["deleted"] == 50
     assert report["counts"]["not_attempted"] == 149
     assert report["counts"]["failed"] == report["counts"]["gone"] == 0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_cap_on_requests_in_flight_costs_little(program, emulated, status):
+    cap = Limits(in_flight=InFlight(maximum=16, status=status))
+    emulator = emulated(seed=seed({"a": numbered(1000)}), limits=cap, latency_seconds=0.03)
+    more = ("--yes", "--concurrency", "64")
+    done = program.at(emulator)("run", write(program, policy_text()), *more)
+    assert done.returncode == 0, done.stderr
+    report = program.reports()[0]
+    assert_consistent(report, emulator, done)
+    assert report["counts"]["deleted"] == 999
+    assert report["delete_attempts"] < 1.15 * 999
 
 
 def test_a_quota_ends_the_run_cleanly(program, emulated):
