@@ -1,6 +1,6 @@
 """A disk that is full, and folders that cannot be used."""
 
-import os
+import contextlib
 import resource
 import subprocess
 
@@ -54,16 +54,23 @@ def test_a_disk_that_fills_up_while_journaling_stops_before_the_next_delete(prog
     saw("file-size limit: exit code 6, every DELETE sent is in the journal, resumed to the end")
 
 
+@contextlib.contextmanager
+def tmpfs(folder, options):
+    """A file system of its own in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 @pytest.mark.rows(5)
 def test_a_full_tmpfs_stops_the_run_and_room_resumes_it(program, emulated, saw):
     state = program.state
-    state.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", state], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
+    with tmpfs(state, "size=160k"):
         emulator = emulated(seed=images(a=300))
         program = at(program, emulator)
         done = program("run", write_policy(program), "--yes", *FAST, timeout=120)
@@ -72,8 +79,6 @@ def test_a_full_tmpfs_stops_the_run_and_room_resumes_it(program, emulated, saw):
         subprocess.run(["mount", "-o", "remount,size=8m", state], check=True)
         done = resume(program)
         assert check_run(program, emulator, done)["counts"]["deleted"] == 300
-    finally:
-        subprocess.run(["umount", "-l", state], check=True)
     saw("a full tmpfs: exit code 6, resumed once there is room")
 
 
@@ -113,18 +118,27 @@ def test_a_symbolic_link_is_refused_before_the_first_delete(program, emulated, s
 
 
 @pytest.mark.rows(6)
-@pytest.mark.parametrize("where", ["/proc/pruner", "file/state", "read-only"])
+@pytest.mark.parametrize("where", ["/proc/pruner", "file/state"])
 def test_a_state_folder_that_cannot_be_written_is_refused(program, emulated, saw, where):
     emulator = emulated(seed=images(a=5))
     program = program.at(emulator)
     (program.folder / "file").touch()
-    (program.folder / "read-only").mkdir(mode=0o500)
-    if where == "read-only" and os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
     done = program("run", write_policy(program), "--yes", "--state-dir", where, *FAST)
     nothing_deleted(program, emulator, done, 2)
     assert "cannot be written to" in done.stderr
     saw("state folder cannot be written: refused before the first DELETE")
+
+
+@pytest.mark.rows(6)
+@pytest.mark.parametrize("option", ["--state-dir", "--report"])
+def test_a_folder_on_a_read_only_file_system_is_refused(program, emulated, saw, option):
+    emulator = emulated(seed=images(a=5))
+    program = program.at(emulator)
+    with tmpfs(program.folder / "read-only", "ro"):
+        done = program("run", write_policy(program), "--yes", option, "read-only/folder", *FAST)
+    nothing_deleted(program, emulator, done, 2)
+    assert "cannot be written to: Read-only file system" in done.stderr
+    saw(f"{option} on a read-only file system: refused before the first DELETE")
 
 
 @pytest.mark.rows(6)
