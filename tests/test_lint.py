@@ -43,6 +43,24 @@ OLD = "older_than: 14d"
 @pytest.mark.parametrize(
     "rule",
     [
+        "tags: ['pr-*'], newest: 3",
+        "semver: {newest: 2}",
+        "older_than: 14d, any: [{newest: 3}, {tags: [a]}]",
+        "all: [{newest: 3}, {older_than: 14d}]",
+    ],
+)
+def test_a_delete_rule_that_takes_the_newest(rule):
+    [warning] = warnings(policy(rule))
+    assert warning.startswith("<stdin>:7: this delete rule takes the newest tags and leaves the older ones")
+
+
+def test_a_delete_rule_that_leaves_the_newest():
+    assert warnings(policy("tags: ['pr-*'], not: {newest: 3}")) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
         "tags: ['pr-*']",
         "semver: {range: '<2'}",
         "newer_than: 1d",
@@ -64,8 +82,6 @@ def test_a_delete_rule_that_takes_new_tags(rule):
         "not_pulled_for: 14d",
         "tags: ['*'], not: {newest: 5}",
         "tags: ['*'], not: {newer_than: 14d}",
-        "newest: 5",
-        "semver: {newest: 5}",
         "larger_than: 1GB",
         "digest_shared_with: [latest]",
         "any: [{older_than: 1d}, {not_pulled_for: 1d, tags: [a]}]",

@@ -41,6 +41,11 @@ def _policy(document: Document, policy: PolicyDocument, path: _Path, locate: Loc
                 f"{locate(where)}: this delete rule has no age or count condition and takes tags however new "
                 f"they are; add older_than, or a keep rule with newest"
             )
+        if _takes_newest(rule):
+            yield (
+                f"{locate(where)}: this delete rule takes the newest tags and leaves the older ones; to keep "
+                f"the newest, write it in a keep rule"
+            )
         yield from _rule(rule, where, locate)
     same_registry = [other for other in document.policies if other.registry == policy.registry]
     deleting = [rule for other in same_registry for rule in other.delete or ()]
@@ -61,6 +66,12 @@ def _has_age_or_count(rule: RuleDocument) -> bool:
     if any(_has_age_or_count(part) or part.newer_than is not None for part in inner):
         return True
     return rule.any is not None and all(_has_age_or_count(part) for part in rule.any)
+
+
+def _takes_newest(rule: RuleDocument) -> bool:
+    if rule.newest is not None or (rule.semver is not None and rule.semver.newest is not None):
+        return True
+    return any(_takes_newest(part) for part in (*(rule.any or ()), *(rule.all or ())))
 
 
 def _rule(rule: RuleDocument, path: _Path, locate: Locate) -> Iterator[str]:
