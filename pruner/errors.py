@@ -60,6 +60,12 @@ class UnreachableError(PrunerError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class QuotaError(PrunerError):
+    """The account's quota of requests is used up: nothing works until it is renewed."""
+
+    exit_code = ExitCode.PARTIAL
+
+
 class ListingError(PrunerError):
     """A listing that is not complete and consistent. An incomplete listing never leads to a deletion."""
 
@@ -72,6 +78,8 @@ Layer = Literal["gateway", "ncr", "unknown"]
 
 class RequestError(PrunerError):
     """One HTTP attempt that did not succeed."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 class ResponseError(RequestError):
@@ -112,8 +120,6 @@ class ResponseError(RequestError):
 class ConnectError(RequestError):
     """The request was never sent: no connection could be made (DNS, refused, TLS, connect timeout)."""
 
-    exit_code = ExitCode.UNREACHABLE
-
 
 class CertificateError(ConnectError):
     """The server's TLS certificate cannot be trusted. Trying again does not help."""
@@ -125,8 +131,6 @@ class LostReplyError(RequestError):
 
 class RedirectError(RequestError):
     """The server answered with a redirect, which a signed request never follows."""
-
-    exit_code = ExitCode.UNREACHABLE
 
 
 class MalformedReplyError(RequestError):

@@ -358,6 +358,21 @@ def test_resume_leaves_alone_what_was_pushed_again_meanwhile(running):
     assert emulator.store.tag_names("acme", "b") == [left]
 
 
+def test_another_account_does_not_take_everything_for_gone(running):
+    program, emulator, _, process = running
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=20)
+    plan = all_runs(program.state)[0].plan
+    journal = all_runs(program.state)[0].journal.read_bytes()
+    emulator.store.registries["other"] = other = emulator.store.registries.pop("acme")
+    other.name = "other"
+    for command in (("apply", plan, "--yes"), ("resume",)):
+        done = program(*command, *FAST)
+        assert done.returncode == 5
+        assert "registry 'acme' does not exist at this endpoint (there: other)" in done.stderr
+    assert [run.journal.read_bytes() for run in all_runs(program.state)] == [journal]
+
+
 def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(running):
     program, emulator, _, process = running
     process.send_signal(signal.SIGKILL)

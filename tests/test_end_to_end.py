@@ -304,6 +304,14 @@ def test_a_quota_ends_the_run_cleanly(program, emulated):
     assert report["counts"]["deleted"] == emulator.counters.deleted > 40
 
 
+def test_a_quota_that_is_used_up_while_listing_deletes_nothing(program, emulated):
+    emulator = emulated(seed=seed({"a": numbered(200)}), limits=Limits(quota=Quota(requests=2)))
+    done = program.at(emulator)("run", write(program, policy_text()), "--yes", *FAST)
+    assert done.returncode == 6
+    assert "pruner: the quota is used up: HTTP 429, gateway code 400" in done.stderr
+    assert emulator.counters.deleted == 0
+
+
 def test_conflicts_are_recorded_and_not_retried(program, emulated):
     conflict = Fault(
         action="status", method="DELETE", contains=":t00003", status=409, return_code=409, message="x"

@@ -24,6 +24,7 @@ from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
 from pruner.plan.guards import Guards, check_growth
+from pruner.plan.inventory import check_registries
 from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.policy import PolicySet
 from pruner.report.preview import markdown_lines
@@ -108,6 +109,16 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
             return await carry_out(connections, plan, run, state, options, talk)
     finally:
         forget_unused(run)
+
+
+async def connect(connections: Connections, plan: Plan) -> None:
+    """Connect to the registries of an earlier plan.
+
+    Raises UnknownRegistryError where the account has none of that name: to the key of another account all
+    of its tags would look as if they were gone.
+    """
+    await connections.open(sorted(plan.header.registries))
+    await check_registries(connections.readers())
 
 
 async def carry_out(

@@ -13,6 +13,7 @@ from pruner.engine.governor import (
     PERMISSION_HINT,
     THROTTLED_SECONDS,
     credentials_sentence,
+    quota_sentence,
     report_to_gate,
     wrong_endpoint_sentence,
 )
@@ -237,7 +238,7 @@ class Executor:
             reason = f"no permission to delete: {error}; {PERMISSION_HINT}"
             self.stop_registry(registry, reason, permission=True)
         elif verdict is Verdict.STOP_QUOTA:
-            self._state.stop(StopKind.QUOTA, f"the quota is used up: {error}")
+            self._state.stop(StopKind.QUOTA, quota_sentence(error))
         elif verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):
             self._state.stop(StopKind.CREDENTIALS, credentials_sentence(error))
         elif isinstance(error, ResponseError):

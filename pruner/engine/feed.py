@@ -15,7 +15,7 @@ from pruner.errors import (
     CredentialsError,
     ListingError,
     PrunerError,
-    ResponseError,
+    QuotaError,
     UnreachableError,
 )
 from pruner.model import Outcome, Status, StopKind, Tag
@@ -116,7 +116,7 @@ class Feed:
             self._state.stop(StopKind.CREDENTIALS, str(error))
         elif isinstance(error, UnreachableError):
             self._state.stop(StopKind.UNREACHABLE, str(error))
-        elif isinstance(error, ResponseError) and error.status == 429:
-            self._state.stop(StopKind.QUOTA, f"the quota is used up: {error}")
+        elif isinstance(error, QuotaError):
+            self._state.stop(StopKind.QUOTA, str(error))
         else:
             self._stop_registry(registry, f"listing failed: {error}")

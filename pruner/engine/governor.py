@@ -12,6 +12,7 @@ from pruner.engine.retry_after import parse_retry_after
 from pruner.errors import (
     CredentialsError,
     MalformedReplyError,
+    QuotaError,
     RequestError,
     ResponseError,
     UnreachableError,
@@ -45,7 +46,7 @@ class Governor:
         self._essential = essential
 
     async def run(self, send: Callable[[], Awaitable[T]]) -> T:
-        """The result of ``send``; raises CredentialsError, UnreachableError or the last RequestError."""
+        """The result of ``send``; raises CredentialsError, UnreachableError, QuotaError or a RequestError."""
         failures = 0
         began = self.gate.now()
         while True:
@@ -102,6 +103,8 @@ def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
         raise CredentialsError(credentials_sentence(error)) from None
     if verdict is Verdict.STOP_REGISTRY:
         raise CredentialsError(f"the key has no permission: {error}; {PERMISSION_HINT}") from None
+    if verdict is Verdict.STOP_QUOTA:
+        raise QuotaError(quota_sentence(error)) from None
     if verdict is Verdict.STOP_ENDPOINT and isinstance(error, ResponseError):
         raise UnreachableError(wrong_endpoint_sentence(error)) from None
     if isinstance(error, MalformedReplyError):
@@ -127,6 +130,11 @@ def credentials_sentence(error: ResponseError) -> str:
             f"more than {CLOCK_SKEW_LIMIT_SECONDS // 60}: set the clock ({error})"
         )
     return f"the registry does not accept the credentials: {error}; check access key and secret key"
+
+
+def quota_sentence(error: RequestError | None) -> str:
+    """That nothing more can be sent for now."""
+    return f"the quota is used up: {error}"
 
 
 def wrong_endpoint_sentence(error: ResponseError) -> str:

@@ -16,7 +16,14 @@ from pruner.cli.options import (
     run_options,
 )
 from pruner.cli.previewing import show_preview
-from pruner.cli.running import RunOptions, before_deleting, carry_out, forget_unused, options_from
+from pruner.cli.running import (
+    RunOptions,
+    before_deleting,
+    carry_out,
+    connect,
+    forget_unused,
+    options_from,
+)
 from pruner.cli.talk import Talk
 from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, InputError
@@ -62,6 +69,7 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
         before_deleting(own, run, state, options)
         settings = settings_of(own.header)
         async with Connections(options.connection, settings, talk, state=state) as connections:
+            await connect(connections, own)
             return await carry_out(connections, own, run, state, options, talk)
     finally:
         forget_unused(run)

@@ -14,7 +14,7 @@ from pruner.cli.options import (
     max_age_option,
     state_option,
 )
-from pruner.cli.running import RunOptions, carry_out, options_from
+from pruner.cli.running import RunOptions, carry_out, connect, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress
 from pruner.engine.runs import RunDirectory, find_run, state_directory
@@ -55,4 +55,5 @@ async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Ta
     else:
         talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
     async with Connections(options.connection, settings_of(plan.header), talk, state=state) as connections:
+        await connect(connections, plan)
         return await carry_out(connections, plan, run, state, options, talk)
