@@ -106,6 +106,12 @@ def test_each_condition_shows_the_values_compared():
             "b",
             "by <stdin>:1 if this held: tags a",
         ),
+        (
+            named("a", "b"),
+            [rules({"tags": ["b"]}, keep=[{"tags": ["a"]}])],
+            "a",
+            "if this held: tags b, and no keep rule selected it (now: <stdin>:1)",
+        ),
         (named("a"), [{"targets": ["web:b"]}], "a", "no policy has a delete rule for this image"),
         (
             named("a", "b"),

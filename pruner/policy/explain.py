@@ -105,8 +105,7 @@ def _change(decision: Decision, rules: Sequence[RuleFact]) -> str:
     if attachment_subject(decision.tag.name) is not None and kind not in _OF_ATTACHMENTS:
         return _CHANGES[ReasonKind.COSIGN]
     if kind is ReasonKind.KEEP_RULE:
-        keeping = [rule for rule in rules if rule.kind == "keep" and rule.selects != "no"]
-        sources = ", ".join(rule.source for rule in keeping) or decision.reasons[0].source
+        sources = _keeping(rules) or decision.reasons[0].source
         return f"it goes when no keep rule selects it any more (now: {sources})"
     if kind in (ReasonKind.UNMATCHED, ReasonKind.UNKNOWN_FACT):
         return _nearest(rules)
@@ -124,4 +123,11 @@ def _nearest(rules: Sequence[RuleFact]) -> str:
         return "no policy has a delete rule for this image"
     _, rule = min(lacking, key=lambda item: item[0])
     missing = ", ".join(fact.condition for fact in rule.conditions if fact.holds != "yes")
-    return f"it would go by {rule.source} if this held: {missing}"
+    keeping = _keeping(rules)
+    unless = f", and no keep rule selected it (now: {keeping})" if keeping else ""
+    return f"it would go by {rule.source} if this held: {missing}{unless}"
+
+
+def _keeping(rules: Sequence[RuleFact]) -> str:
+    """Where the keep rules stand that select the tag."""
+    return ", ".join(rule.source for rule in rules if rule.kind == "keep" and rule.selects != "no")
