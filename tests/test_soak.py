@@ -74,6 +74,9 @@ def test_two_hundred_thousand_targets_take_no_more_memory_than_a_thousand(progra
     _, _, small = soak(program, emulated, 1)
     report, counts, large = soak(program, emulated, 200)
     assert report["targets"] > 160_000
-    assert counts["deleted"] + counts["gone"] + counts["failed"] == report["targets"]
+    settled = counts["deleted"] + counts["gone"] + counts["failed"]
+    assert settled + counts["unknown"] == report["targets"]
+    # A tag that could only be looked for in a list, which shifts under so many deletions; resume finds out.
+    assert counts["unknown"] < 0.0001 * report["targets"]
     assert counts["failed"] < 0.002 * report["targets"]
     assert large < 1.3 * small

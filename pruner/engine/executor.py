@@ -20,13 +20,15 @@ from pruner.engine.governor import (
 from pruner.engine.journal import Claim, Done, Journal, JournalWriteError, Progress, RegistryStop
 from pruner.engine.retry import Backoff, RetryBudget, Verdict, classify_delete
 from pruner.engine.state import RunState
-from pruner.errors import PrunerError, RequestError, ResponseError
+from pruner.errors import ListingError, PrunerError, RequestError, ResponseError
 from pruner.model import Outcome, Status, StopKind, Target
 from pruner.plan.records import Entry, ImageRecord
 from pruner.tasks import task_group
 
 OUTAGE_SECONDS: Final = 600.0
 """A server that does not answer for this long ends the run."""
+READINGS: Final = 4
+"""How often a tag is looked for in a list that does not hold together."""
 REFUSALS_IN_A_ROW: Final = 25
 """So many tags of a registry refused one after the other (409, say) end the work on it."""
 
@@ -193,7 +195,7 @@ class Executor:
         trial.missing_said = not trial.in_doubt and _may_mean_missing(error)
         trial.in_doubt = trial.in_doubt or not trial.missing_said
         try:
-            there = await trial.access.rechecker.has_tag(trial.target)
+            there = await self._is_there(trial)
         except PrunerError as problem:
             self._finish(trial, Status.UNKNOWN, error=f"{error}; reading it again failed: {problem}")
             return True
@@ -201,6 +203,15 @@ class Executor:
             self._finish(trial, Status.GONE if trial.missing_said else Status.DELETED)
             return True
         return await self._wait_to_retry(trial)
+
+    async def _is_there(self, trial: _Trial) -> bool:
+        """Read the tag; where its list shifts under the deletions of others, again a little later."""
+        for failures in range(1, READINGS):
+            try:
+                return await trial.access.rechecker.has_tag(trial.target)
+            except ListingError:
+                await self._state.sleep(self._settings.backoff.delay(failures, self._dice.random()))
+        return await trial.access.rechecker.has_tag(trial.target)
 
     async def _wait_to_retry(self, trial: _Trial) -> bool:
         """Wait before the next attempt; True if there will be none."""

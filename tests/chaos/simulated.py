@@ -205,6 +205,8 @@ class Reader:
 
     async def has_tag(self, target):
         await self._governor.run(self._server.read)
+        if not self._server.healthy and self._server.dice.random() < 0.02:
+            raise ListingError("the list does not hold together")
         return target.tag in self._server.tags[target.registry, target.image]
 
 

@@ -323,6 +323,20 @@ def test_an_image_whose_second_listing_does_not_hold_together_is_left_alone(prog
     saw("broken only when listed again: that image fails, the other is finished")
 
 
+@pytest.mark.rows(10, 29)
+def test_a_tag_is_looked_for_again_when_its_list_shifts(program, emulated, saw):
+    lost = Fault(action="status", method="DELETE", contains=":t00003", gateway_code=900, commit=True, times=1)
+    unclear = Fault(action="status", operation="get_tag", return_code=500)
+    # Listed for the plan and before the deletion; then a whole look-up that does not hold together.
+    shifting = Fault(action="wrong_count", after=2, times=3)
+    emulator = emulated(seed=images(a=10), faults=(lost, unclear, shifting))
+    program = at(program, emulator)
+    done = run_all(program)
+    assert done.returncode == 0, done.stderr
+    assert check_run(program, emulator, done)["counts"]["deleted"] == 10
+    saw("an answer lost and a list that shifts: looked for again, `deleted`")
+
+
 @pytest.mark.rows(29)
 def test_a_registry_that_cannot_be_listed_again_says_why(program, emulated, saw):
     odd = Fault(action="status", status=418, message="no tea", operation="list_tags", after=1)
