@@ -326,7 +326,7 @@ def test_an_image_whose_second_listing_does_not_hold_together_is_left_alone(prog
 @pytest.mark.rows(10, 29)
 def test_a_tag_is_looked_for_again_when_its_list_shifts(program, emulated, saw):
     lost = Fault(action="status", method="DELETE", contains=":t00003", gateway_code=900, commit=True, times=1)
-    unclear = Fault(action="status", operation="get_tag", return_code=500)
+    unclear = Fault(action="status", operation="tag_detail", return_code=500)
     # Listed for the plan and before the deletion; then a whole look-up that does not hold together.
     shifting = Fault(action="wrong_count", after=2, times=3)
     emulator = emulated(seed=images(a=10), faults=(lost, unclear, shifting))
