@@ -56,9 +56,13 @@ def _pacing(results: Results) -> list[str]:
     figures = results.benchmarks.get("pacing", {}).get("figures", ())
     rows: dict[str, dict[str, str]] = {}
     for line in figures:
+        if ": goodput of " not in line["what"]:
+            continue
         server, pacer = line["what"].split(": goodput of ")
         refused = line["note"].removesuffix(" refused")
         rows.setdefault(server, {})[pacer] = f"{line['value']:.1%} / {refused}"
+    most = max((len(row) for row in rows.values()), default=0)
+    rows = {server: row for server, row in rows.items() if len(row) == most}
     if not rows:
         return []
     pacers = list(next(iter(rows.values())))

@@ -302,7 +302,7 @@ def running(program, emulated):
     emulator = emulated(seed=seed({"a": numbered(150), "b": numbered(150)}), latency_seconds=0.01)
     program = program.at(emulator)
     path = write(program, ALL)
-    process = program.start("run", path, "--yes", "--rate", "100")
+    process = program.start("run", path, "--yes", "--rate", "50")
     while emulator.counters.deleted < 20:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -427,7 +427,7 @@ def test_a_run_of_another_registry_goes_on_beside(program, emulated):
     document["registries"]["other"] = seed({"a": ["x", "y"]})["registries"]["acme"]
     emulator = emulated(seed=document, latency_seconds=0.01)
     program = program.at(emulator)
-    process = program.start("run", write(program, ALL), "--yes", "--rate", "100")
+    process = program.start("run", write(program, ALL), "--yes", "--rate", "50")
     while emulator.counters.deleted < 5:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

@@ -23,6 +23,7 @@ from pruner.emulator import (
     Fault,
     InFlight,
     Limits,
+    Noise,
     Operation,
     Quota,
     Window,
@@ -361,6 +362,22 @@ def test_window_and_quota_have_their_codes() -> None:
         send.emulator.set_limits(Limits(quota=Quota(requests=1)))
         send.monotonic.now = 1e9
         assert codes([send("GET", "/repositories") for _ in range(3)]) == [200, "400", "400"]
+
+
+def test_a_sliding_window_ends_at_every_moment() -> None:
+    with emulated(limits=Limits(sliding=Window(requests=2, seconds=10))) as send:
+        found = []
+        for now in (0, 6, 7, 10, 11, 16):
+            send.monotonic.now = now
+            found += codes([send("GET", "/repositories")])
+        assert found == [200, 200, "420", 200, "420", 200]
+
+
+def test_refusals_at_random_have_nothing_to_do_with_the_rate() -> None:
+    with emulated(limits=Limits(noise=Noise(share=0.5, retry_after=2))) as send:
+        replies = [send("GET", "/repositories") for _ in range(60)]
+        assert {*codes(replies)} == {200, "410"}
+        assert {reply.headers["Retry-After"] for reply in replies if reply.status == 429} == {"2"}
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "410"), (503, "500")])

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import DeadlockError, run
 
-from pruner.engine.adaptive import AdaptivePacer
 from pruner.engine.breaker import Breaker
 from pruner.engine.gate import Gate, GateClosedError
 from pruner.engine.pacer import UnlimitedPacer
+from pruner.engine.pacing import AdaptivePacer
 
 # The pacer
 

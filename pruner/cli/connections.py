@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
-from pruner.engine.adaptive import AdaptivePacer
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
+from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.retry import Backoff
 from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
@@ -168,8 +168,11 @@ class Connections:
         """Keep what the pacers found for the next run."""
         for place, connection in self._open.items():
             pacer = connection.access.gate.pacer
-            if self._state is not None and isinstance(pacer, AdaptivePacer) and pacer.estimate is not None:
-                save_rate(self._state, str(place.endpoint), connection.account, pacer.estimate)
+            if self._state is None or not isinstance(pacer, AdaptivePacer):
+                continue
+            if (rate := pacer.estimate or pacer.peak) is not None:
+                limit = pacer.estimate is not None
+                save_rate(self._state, str(place.endpoint), connection.account, rate, limit=limit)
 
     def facts(self) -> dict[str, RegistryFacts]:
         """Where each registry is, for the plan."""

@@ -11,7 +11,7 @@ from pruner.emulator.faults import Fault, parse_faults
 from pruner.emulator.server import Emulator
 from pruner.emulator.store import Image, Platform, Registry, Store, Tag
 from pruner.emulator.target import Operation
-from pruner.emulator.throttle import Bucket, InFlight, Limits, Quota, Window, parse_limits
+from pruner.emulator.throttle import Bucket, InFlight, Limits, Noise, Quota, Window, parse_limits
 
 __all__ = [
     "DEMO_ACCESS_KEY",
@@ -24,6 +24,7 @@ __all__ = [
     "Image",
     "InFlight",
     "Limits",
+    "Noise",
     "Operation",
     "Platform",
     "Quota",

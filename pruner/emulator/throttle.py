@@ -1,6 +1,8 @@
-"""Limits of the gateway: token bucket, fixed window, quota and requests in flight."""
+"""Limits of the gateway: token bucket, windows, quota, requests in flight, and refusals at random."""
 
+from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -27,10 +29,17 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fixed window: 429 with code 420 once ``requests`` came within ``seconds``."""
+    """A window: 429 with code 420 once ``requests`` came within ``seconds``."""
 
     requests: _Count
     seconds: _Positive = 1.0
+    retry_after: RetryAfter = None
+
+
+class Noise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Refusals that have nothing to do with the rate: 429 with code 410 for a share of the requests."""
+
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     retry_after: RetryAfter = None
 
 
@@ -59,6 +68,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     bucket: Bucket | None = None
     window: Window | None = None
+    """Windows that follow one another."""
+    sliding: Window | None = None
+    """A window that ends at every moment."""
+    noise: Noise | None = None
     quota: Quota | None = None
     in_flight: InFlight | None = None
 
@@ -79,13 +92,15 @@ def parse_limits(value: str | bytes | Any) -> Limits:
 class Throttle:
     """The state behind a set of limits."""
 
-    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
+    def __init__(self, limits: Limits, monotonic: Callable[[], float], dice: Random | None = None) -> None:
         """Start with full buckets and untouched quotas; ``monotonic`` gives seconds."""
         self.limits = limits
+        self._dice = dice or Random()  # noqa: S311 - refusals at random, not a secret
         self._monotonic = monotonic
         self._since = self._refilled = self._window_start = monotonic()
         self._tokens = limits.bucket.burst if limits.bucket else 0.0
         self._window_count = 0
+        self._lately: deque[float] = deque()
         self._used = 0
 
     def refusal(self, in_flight: int) -> Answer | None:
@@ -101,13 +116,31 @@ class Throttle:
             return _refused(429, protocol.GATEWAY_QUOTA_EXCEEDED, limits.quota.retry_after)
         if limits.in_flight and in_flight > limits.in_flight.maximum:
             return _in_flight_refused(limits.in_flight)
-        if limits.window and not self._window_has_room(limits.window, now):
-            return _refused(429, protocol.GATEWAY_RATE_LIMITED, limits.window.retry_after)
-        if limits.bucket and not self._take_token(limits.bucket, now):
-            return _refused(429, protocol.GATEWAY_THROTTLE_LIMITED, limits.bucket.retry_after)
+        if limits.noise and self._dice.random() < limits.noise.share:
+            return _refused(429, protocol.GATEWAY_THROTTLE_LIMITED, limits.noise.retry_after)
+        if refusal := self._rate_refusal(now):
+            return refusal
         self._used += 1
         self._window_count += 1
         return None
+
+    def _rate_refusal(self, now: float) -> Answer | None:
+        """Return the refusal of one more request for its speed, or None and take it into account."""
+        limits = self.limits
+        if limits.window and not self._window_has_room(limits.window, now):
+            return _refused(429, protocol.GATEWAY_RATE_LIMITED, limits.window.retry_after)
+        if limits.sliding and not self._has_room_lately(limits.sliding, now):
+            return _refused(429, protocol.GATEWAY_RATE_LIMITED, limits.sliding.retry_after)
+        if limits.bucket and not self._take_token(limits.bucket, now):
+            return _refused(429, protocol.GATEWAY_THROTTLE_LIMITED, limits.bucket.retry_after)
+        if limits.sliding:
+            self._lately.append(now)
+        return None
+
+    def _has_room_lately(self, window: Window, now: float) -> bool:
+        while self._lately and now - self._lately[0] >= window.seconds:
+            self._lately.popleft()
+        return len(self._lately) < window.requests
 
     def _window_has_room(self, window: Window, now: float) -> bool:
         if now - self._window_start >= window.seconds:

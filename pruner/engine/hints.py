@@ -6,17 +6,25 @@ from typing import Final
 
 import msgspec
 
+from pruner.engine.pacer import Hint
 from pruner.errors import InputError
 from pruner.files import atomic_file
 
 _FILE: Final = "rates.json"
-_USED: Final = 0.7
-"""A run starts at this share of what was found: the server may have changed."""
+_OF_LIMIT: Final = 0.9
+"""A run starts at this share of a limit that was found: the server may have changed."""
+_OF_PASSED: Final = 0.5
+"""And at this share of what passed without a refusal, to double from there."""
 
 
-def _read(state: Path) -> dict[str, float]:
+class _Found(msgspec.Struct, frozen=True):
+    rate: float
+    limit: bool
+
+
+def _read(state: Path) -> dict[str, _Found]:
     try:
-        return msgspec.json.decode((state / _FILE).read_bytes(), type=dict[str, float])
+        return msgspec.json.decode((state / _FILE).read_bytes(), type=dict[str, _Found])
     except (OSError, msgspec.MsgspecError):
         # A hint that cannot be read is no hint; the pacer finds the rate by itself.
         return {}
@@ -26,15 +34,20 @@ def _key(endpoint: str, account: str) -> str:
     return hashlib.sha256(f"{endpoint}\n{account}".encode()).hexdigest()[:16]
 
 
-def rate_hint(state: Path, endpoint: str, account: str) -> float | None:
-    """A rate (requests per second) to start at, or None."""
+def rate_hint(state: Path, endpoint: str, account: str) -> Hint | None:
+    """Where an earlier run's pacer got to, or None."""
     found = _read(state).get(_key(endpoint, account))
-    return found * _USED if found is not None and 0 < found < 1e6 else None
+    if found is None or not 0 < found.rate < 1e6:
+        return None
+    return Hint(found.rate * (_OF_LIMIT if found.limit else _OF_PASSED), found.limit)
 
 
-def save_rate(state: Path, endpoint: str, account: str, rate: float) -> None:
-    """Remember a rate for the next run; a state directory that cannot be written loses only the hint."""
-    rates = _read(state) | {_key(endpoint, account): round(rate, 2)}
+def save_rate(state: Path, endpoint: str, account: str, rate: float, *, limit: bool) -> None:
+    """Remember a rate for the next run: the server's ``limit``, or just what passed.
+
+    A state directory that cannot be written loses only the hint.
+    """
+    rates = _read(state) | {_key(endpoint, account): _Found(round(rate, 2), limit)}
     try:
         with atomic_file(state / _FILE) as file:
             file.write(msgspec.json.encode(rates))

@@ -1,6 +1,13 @@
 """When the next request may be sent. Pure: the clock (monotonic seconds) is passed in."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Hint(NamedTuple):
+    """Where to start: at ``rate`` requests per second, which is near the server's limit or just passed."""
+
+    rate: float
+    is_limit: bool
 
 
 class Pacer(Protocol):

@@ -57,7 +57,7 @@ def fresh(program, name):
 def at(program, server):
     """The program at a server's endpoint, with a hint of an earlier run so that it starts at full speed."""
     program.state.mkdir(mode=0o700, exist_ok=True)
-    save_rate(program.state, server.endpoint, program.env["NCLOUD_ACCESS_KEY_ID"], 100_000)
+    save_rate(program.state, server.endpoint, program.env["NCLOUD_ACCESS_KEY_ID"], 100_000, limit=True)
     return Program({**program.env, "PRUNER_ENDPOINT": server.endpoint}, program.folder)
 
 

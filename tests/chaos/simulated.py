@@ -11,11 +11,11 @@ from collections import Counter
 from virtual_time import VirtualLoop
 
 from pruner.engine.access import RegistryAccess
-from pruner.engine.adaptive import AdaptivePacer
 from pruner.engine.executor import Executor, ExecutorSettings
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.journal import NOT_FINAL, Claim, Done, JournalWriteError, Progress, Start
+from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.retry import Backoff
 from pruner.engine.state import RunState
 from pruner.errors import (
