@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import aiohttp
-
 from benchmarks import work
 from benchmarks.loops import Stopwatch, run
 from pruner.engine.access import RegistryAccess
@@ -24,7 +22,8 @@ from pruner.engine.state import RunState
 from pruner.model import ReasonKind, Status, Tag, Target
 from pruner.plan.file import Plan, PlanWriter, open_plan
 from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, RegistryFacts
-from pruner.registry.http import new_session
+from pruner.registry.clients import new_client
+from pruner.registry.exchange import HttpClient
 from pruner.registry.ncr.client import NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
 from pruner.registry.ncr.endpoint import parse_endpoint
@@ -95,10 +94,10 @@ def _entries(image: str, numbers: range) -> Iterator[Entry]:
         )
 
 
-def _connect(port: int, workers: int, session: aiohttp.ClientSession, *, listing: bool) -> RegistryAccess:
+def _connect(port: int, workers: int, client: HttpClient, *, listing: bool) -> RegistryAccess:
     endpoint = parse_endpoint(f"http://127.0.0.1:{port}{work.PREFIX}")
     credentials = CredentialSource(Credentials(work.ACCESS_KEY, Secret(work.SECRET_KEY), "benchmark"))
-    transport = Transport(session, endpoint, credentials)
+    transport = Transport(client, endpoint, credentials)
     gate = Gate(UnlimitedPacer(workers), asyncio.get_running_loop().time)
     governor = Governor(gate, Backoff(), Random(1))
     reader = NcrReader(transport, governor) if listing else MemoryReader()
@@ -113,7 +112,7 @@ class Job:
     executor: Executor
     journal: Journal
     state: RunState
-    session: aiohttp.ClientSession
+    client: HttpClient
 
     async def run(self) -> None:
         """Carry the plan out."""
@@ -122,7 +121,7 @@ class Job:
     async def finish(self) -> None:
         """Close everything; SystemExit unless every tag was deleted."""
         self.journal.close()
-        await self.session.close()
+        await self.client.close()
         count = self.plan.entries_left
         if self.state.stats.statuses[Status.DELETED] != count:
             raise SystemExit(f"not all deleted: {self.state.stats.statuses} {self.state.message}")
@@ -131,13 +130,13 @@ class Job:
 async def prepare(folder: Path, port: int, count: int, workers: int, *, listing: bool = False) -> Job:
     """Write a plan of ``count`` deletions and connect; with ``listing`` images are listed again by HTTP."""
     plan = write_plan(folder / "plan.jsonl", count, f"http://127.0.0.1:{port}")
-    session = new_session()
-    access = _connect(port, workers, session, listing=listing)
+    client = new_client(f"http://127.0.0.1:{port}")
+    access = _connect(port, workers, client, listing=listing)
     state = RunState([access.gate])
     journal = Journal(folder / "journal.jsonl")
     settings = ExecutorSettings(workers=workers)
     executor = Executor({work.REGISTRY: access}, state, journal, settings, dice=Random(1))
-    return Job(plan, executor, journal, state, session)
+    return Job(plan, executor, journal, state, client)
 
 
 async def carry_out(folder: Path, port: int, count: int, workers: int, *, listing: bool = False) -> None:

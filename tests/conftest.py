@@ -61,7 +61,9 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path):
-    keep = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+    keep = {
+        name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH", "PRUNER_HTTP") if name in os.environ
+    }
     home = tmp_path / "home"
     home.mkdir()
     return Program(

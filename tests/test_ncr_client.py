@@ -35,13 +35,14 @@ from pruner.errors import (
     ResponseError,
 )
 from pruner.model import Target
-from pruner.registry.http import new_session
-from pruner.registry.ncr import transport as transport_module
+from pruner.registry import aiohttp_client
+from pruner.registry.clients import CHOICE, new_client
 from pruner.registry.ncr.client import PAGE_SIZE, NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
 from pruner.registry.ncr.endpoint import Endpoint
 from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.transport import Transport
+from pruner.registry.wire import client as wire_client
 
 ACCESS_KEY = "AKIDEXAMPLE000000001"
 SECRET_KEY = "SKEXAMPLE0000000000000000000000000000001"
@@ -135,13 +136,23 @@ def then_close(data, *, reset=False):
     return behave
 
 
+@pytest.fixture(params=["wire", "aiohttp"], autouse=True)
+def way(request, monkeypatch):
+    """Every test runs with either client."""
+    monkeypatch.setenv(CHOICE, request.param)
+    return request.param
+
+
 @contextlib.asynccontextmanager
 async def client(port, *, scheme="http", host="127.0.0.1", timeout=2.0, clock=lambda: NOW, ca_bundle=None):
     """A transport to a port of this host."""
-    async with new_session(ca_bundle=ca_bundle) as session:
-        endpoint = Endpoint(f"{scheme}://{host}:{port}", PREFIX)
-        source = CredentialSource(Credentials(ACCESS_KEY, Secret(SECRET_KEY), "a test"))
-        yield Transport(session, endpoint, source, timeout=timeout, clock=clock)
+    endpoint = Endpoint(f"{scheme}://{host}:{port}", PREFIX)
+    source = CredentialSource(Credentials(ACCESS_KEY, Secret(SECRET_KEY), "a test"))
+    way = new_client(endpoint.origin, ca_bundle=ca_bundle)
+    try:
+        yield Transport(way, endpoint, source, timeout=timeout, clock=clock)
+    finally:
+        await way.close()
 
 
 class Once:
@@ -317,9 +328,11 @@ async def test_a_delete_is_never_sent_twice_by_itself():
     assert [line.split()[0] for line in wire.lines] == ["GET", "DELETE"]
 
 
-async def test_otherwise_aiohttp_would_send_it_twice():
+async def test_otherwise_aiohttp_would_send_it_twice(way):
+    if way != "aiohttp":
+        return
     async with serving(dying_on_delete()) as wire, client(wire.port) as transport:
-        transport._session._retry_connection = True
+        transport.client.session._retry_connection = True
         await reader_of(transport).registries()
         with pytest.raises(LostReplyError):
             await NcrDeleter(transport).delete(TARGET)
@@ -355,13 +368,17 @@ async def test_a_host_that_does_not_exist(monkeypatch):
             await NcrDeleter(transport).delete(TARGET)
 
 
-async def test_no_connection_in_time(monkeypatch):
+async def test_no_connection_in_time(monkeypatch, way):
     async def silent(*args, **kwargs):
         await asyncio.sleep(60)
 
     monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", silent)
+    monkeypatch.setattr("pruner.registry.wire.dial.start_connection", silent)
     async with client(1, timeout=5) as transport:
-        transport._session._timeout = aiohttp.ClientTimeout(total=None, sock_connect=0.05)
+        if way == "wire":
+            transport.client.dialer.timeout = 0.05
+        else:
+            transport.client.session._timeout = aiohttp.ClientTimeout(total=None, sock_connect=0.05)
         with pytest.raises(ConnectError, match="no connection in time"):
             await transport.send("GET", "/x")
 
@@ -444,7 +461,7 @@ async def test_a_bundle_that_cannot_be_used_is_an_input_error(tmp_path: Path, co
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"ca\.pem"):
-        new_session(ca_bundle=str(path))
+        new_client("https://127.0.0.1", ca_bundle=str(path))
 
 
 # Answers that break
@@ -615,7 +632,8 @@ async def test_endless_headers_are_bounded():
 
 
 async def test_an_endless_list_is_malformed(monkeypatch):
-    monkeypatch.setattr(transport_module, "MAX_BODY_BYTES", 2**20)
+    for module in (aiohttp_client, wire_client):
+        monkeypatch.setattr(module, "MAX_BODY_BYTES", 2**20)
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with bounded_memory(8):
         error = await failure(endless(start, b"8000\r\n" + b" " * 0x8000 + b"\r\n"))

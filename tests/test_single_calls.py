@@ -11,12 +11,13 @@ from yarl import URL
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
 from pruner.errors import ConnectError, LostReplyError, RedirectError, ResponseError
 from pruner.model import Target
-from pruner.registry.http import new_session
+from pruner.registry.aiohttp_client import AiohttpClient
 from pruner.registry.ncr.client import NcrDeleter
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
 from pruner.registry.ncr.endpoint import region_endpoint
 from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.transport import Transport
+from pruner.registry.tls import tls_context
 
 TARGET = Target("my-registry", "hello/world", "v1.0.0")
 URL_OF_TARGET = URL(
@@ -36,8 +37,10 @@ class Response(aiohttp.ClientResponse):
 @pytest.fixture
 async def deleter():
     credentials = CredentialSource(Credentials(DEMO_ACCESS_KEY, Secret(DEMO_SECRET_KEY), "test"))
-    async with new_session() as session:
-        yield NcrDeleter(Transport(session, region_endpoint("KR"), credentials))
+    endpoint = region_endpoint("KR")
+    client = AiohttpClient(endpoint.origin, tls_context(None))
+    yield NcrDeleter(Transport(client, endpoint, credentials))
+    await client.close()
 
 
 @pytest.fixture

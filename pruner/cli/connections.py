@@ -20,7 +20,7 @@ from pruner.engine.retry import Backoff
 from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
-from pruner.registry.http import new_session, proxy_for
+from pruner.registry.clients import new_client, proxy_for
 from pruner.registry.ncr.client import NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import CredentialSource, default_configure_path
 from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS, Endpoint, parse_endpoint, region_endpoint
@@ -135,10 +135,11 @@ class Connections:
         proxy = proxy_for(place.endpoint.origin, self._env)
         if proxy:
             self._talk.warn("a proxy is used; one that rewrites %2F breaks every signature (HTTP 401)")
-        session = await self._stack.enter_async_context(
-            new_session(ca_bundle=self._options.ca_bundle, proxy=proxy)
+        client = new_client(
+            place.endpoint.origin, ca_bundle=self._options.ca_bundle, proxy=proxy, env=self._env
         )
-        transport = Transport(session, place.endpoint, credentials, timeout=self._options.timeout)
+        self._stack.push_async_callback(client.close)
+        transport = Transport(client, place.endpoint, credentials, timeout=self._options.timeout)
         hint = None
         if self._state is not None:
             hint = rate_hint(self._state, str(place.endpoint), current.access_key)

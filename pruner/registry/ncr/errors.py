@@ -8,19 +8,13 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from pruner import names
 from pruner.errors import Layer, ResponseError
 from pruner.registry.ncr.protocol import HEADER_TRACE_ID
-
-MESSAGE_LIMIT: Final = 200
-_READ_LENGTH: Final = 20_000
-_MARKUP: Final = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-# A server or proxy may echo request headers in its error page.
-_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{40,}=*")
+from pruner.text import clean_text
 
 
 def response_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> ResponseError:
@@ -64,15 +58,6 @@ def _number(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else None
-
-
-def clean_text(text: str) -> str:
-    """Foreign text for people: no markup, no control characters, no signature, at most 200 characters."""
-    if len(text) > _READ_LENGTH:
-        # Not in the middle of a word: half a signature would not be recognised.
-        text = text[:_READ_LENGTH].rpartition(" ")[0]
-    visible = " ".join(_MARKUP.sub(" ", text).split())
-    return names.printable(_SIGNATURE.sub("[signature]", visible), MESSAGE_LIMIT)
 
 
 def _clock_skew(date: str | None, now: float) -> float | None:
