@@ -116,7 +116,7 @@ class Job:
 
     async def run(self) -> None:
         """Carry the plan out."""
-        await self.executor.run(self.plan.images(), Progress())
+        await self.executor.run([self.plan.images()], Progress())
 
     async def finish(self) -> None:
         """Close everything; SystemExit unless every tag was deleted."""

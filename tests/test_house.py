@@ -12,7 +12,7 @@ import pruner
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["cli", "report", "engine", "plan", "policy", "registry"]
-GROUND = {"model", "errors", "names", "files", "tasks", "text"}
+GROUND = {"model", "errors", "names", "files", "tasks", "text", "room"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -21,10 +21,11 @@ from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.clients import new_client, proxy_for
-from pruner.registry.ncr.client import NcrDeleter, NcrReader
+from pruner.registry.ncr.client import TAGS_AT_ONCE, NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import CredentialSource, default_configure_path
 from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS, Endpoint, parse_endpoint, region_endpoint
 from pruner.registry.ncr.transport import Transport
+from pruner.room import Room
 
 if TYPE_CHECKING:
     from pruner.registry.base import TagReader
@@ -78,6 +79,7 @@ class Connections:
         self._open: dict[_Place, _Connection] = {}
         self._places: dict[str, _Place] = {}
         self._stack = AsyncExitStack()
+        self._room = Room(TAGS_AT_ONCE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,7 +148,7 @@ class Connections:
         pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
         gate = Gate(pacer, asyncio.get_running_loop().time)
         backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
-        reader = NcrReader(transport, Governor(gate, backoff, dice))
+        reader = NcrReader(transport, Governor(gate, backoff, dice), self._room)
         rechecker = NcrReader(transport, Governor(gate, backoff, dice, essential=True))
         access = RegistryAccess(reader, rechecker, NcrDeleter(transport), gate)
         return _Connection(access, transport, current.access_key)
@@ -164,6 +166,13 @@ class Connections:
         """Most requests in flight."""
         declared = [item.concurrency for item in self._settings.values() if item.concurrency]
         return self._options.concurrency or min(declared, default=DEFAULT_CONCURRENCY)
+
+    def lanes(self, registries: Iterable[str]) -> list[list[str]]:
+        """``registries`` by the connection that they share."""
+        found: dict[_Place, list[str]] = {}
+        for registry in registries:
+            found.setdefault(self._places[registry], []).append(registry)
+        return list(found.values())
 
     def remember_rates(self) -> None:
         """Keep what the pacers found for the next run."""

@@ -98,7 +98,7 @@ async def _supervised(
             helpers.start_soon(_tick, journal, state, connections)
             if options.deadline is not None:
                 helpers.start_soon(_stop_at, options.deadline, state)
-            await executor.run(plan.images(), progress)
+            await executor.run([plan.images_of(lane) for lane in connections.lanes(plan.starts)], progress)
         helpers.cancel_scope.cancel()
     return working.cancelled_caught
 

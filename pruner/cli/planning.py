@@ -53,7 +53,7 @@ async def feed_images(
     async with Connections(source.connection, policies.registries, talk) as connections:
         await connections.open(policies.registry_names)
         await check_registries(connections.readers())
-        await list_images(connections.readers(), index, take)
+        await list_images(connections.readers(), index, take, connections.concurrency)
 
 
 async def plan_live(
@@ -68,7 +68,7 @@ async def plan_live(
     request = PlanRequest(policies, connections.facts(), guards, now, now)
     with atomic_file(path) as file:
         builder = PlanBuilder(request, index, file)
-        await list_images(readers, index, builder.take)
+        await list_images(readers, index, builder.take, connections.concurrency)
         footer = builder.finish()
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
     return open_plan(path)

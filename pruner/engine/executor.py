@@ -1,13 +1,13 @@
 """The worker pool: takes deletions from the feed, sends one DELETE each, and says how each ended."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
 from pruner.engine.access import RegistryAccess
-from pruner.engine.feed import IMAGES_AT_ONCE, Feed
+from pruner.engine.feed import Feed
 from pruner.engine.gate import GateClosedError
 from pruner.engine.governor import (
     PERMISSION_HINT,
@@ -54,7 +54,7 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
-    """How hard to try. ``workers`` bounds the requests in flight."""
+    """How hard to try. ``workers`` bounds the requests in flight of each endpoint."""
 
     workers: int = 16
     backoff: Backoff = field(default_factory=Backoff)
@@ -85,18 +85,29 @@ class Executor:
         self._wall_clock = wall_clock
         self._refused_in_a_row: dict[str, int] = {}
 
-    async def run(self, images: Iterator[tuple[ImageRecord, list[Entry]]], progress: Progress) -> None:
-        """Work until the plan is done or the run stops; every outcome is in the journal."""
-        feed = Feed(images, self._access, self._state, progress, self._end, self.stop_registry)
+    async def run(
+        self, lanes: Sequence[Iterator[tuple[ImageRecord, list[Entry]]]], progress: Progress
+    ) -> None:
+        """Work until the plan is done or the run stops; every outcome is in the journal.
+
+        Each lane holds images of one gate, and has feed and workers of its own: none waits for another.
+        """
+        async with task_group() as group:
+            for images in lanes:
+                group.start_soon(self._run_lane, images, progress)
+
+    async def _run_lane(self, images: Iterator[tuple[ImageRecord, list[Entry]]], progress: Progress) -> None:
+        workers = self._settings.workers
+        feed = Feed(images, self._access, self._state, progress, self._end, self.stop_registry, workers)
         try:
-            async with task_group() as workers:
-                workers.start_soon(self._abandon_when_stopping, feed)
+            async with task_group() as helpers:
+                helpers.start_soon(self._abandon_when_stopping, feed)
                 async with task_group() as group:
-                    for _ in range(IMAGES_AT_ONCE):
+                    for _ in range(feed.preparers):
                         group.start_soon(feed.prepare)
-                    for _ in range(self._settings.workers):
+                    for _ in range(workers):
                         group.start_soon(self._work, feed)
-                workers.cancel_scope.cancel()
+                helpers.cancel_scope.cancel()
         finally:
             feed.abandon()
 

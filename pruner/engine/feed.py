@@ -21,8 +21,14 @@ from pruner.errors import (
 from pruner.model import Outcome, Status, StopKind, Tag
 from pruner.plan.records import Entry, ImageRecord
 
-IMAGES_AT_ONCE: Final = 4
-"""Images that are listed ahead of the workers, so that these do not wait for a listing."""
+IMAGES_AHEAD: Final = 4
+"""So many images are listed ahead of the workers whatever their size, so that these do not wait for it,"""
+MOST_IMAGES_AHEAD: Final = 64
+DELETIONS_AHEAD_PER_WORKER: Final = 4
+"""and more of them while all their deletions are no more than this: what is looked at again long before its
+turn is not looked at again."""
+MOST_DELETIONS_AHEAD: Final = 50_000
+"""Where even so many are not in four images, there are fewer images, for the sake of memory."""
 
 Ended = Callable[[Entry, Outcome], None]
 
@@ -38,6 +44,7 @@ class Feed:
         progress: Progress,
         ended: Ended,
         stop_registry: Callable[[str, str], None],
+        workers: int,
     ) -> None:
         self._images = images
         self._access = access
@@ -46,9 +53,12 @@ class Feed:
         self._ended = ended
         self._stop_registry = stop_registry
         self._ready: deque[Entry] = deque()
-        self._send, self._receive = anyio.create_memory_object_stream[list[Entry]](1)
+        self._send, self._receive = anyio.create_memory_object_stream[list[Entry]]()
         self._fetching = anyio.Lock()
-        self._preparing = IMAGES_AT_ONCE
+        self.preparers = max(IMAGES_AHEAD, min(workers, MOST_IMAGES_AHEAD))
+        """How often ``prepare`` is to be run at the same time."""
+        self._preparing = self.preparers
+        self._ahead = _Ahead(DELETIONS_AHEAD_PER_WORKER * workers)
 
     async def next(self) -> Entry | None:
         """The next deletion, or None when there is none left or the run is stopping."""
@@ -66,14 +76,18 @@ class Feed:
         return None
 
     async def prepare(self) -> None:
-        """List images ahead of the workers until the plan ends; run IMAGES_AT_ONCE of these."""
+        """List images ahead of the workers until the plan ends."""
         try:
-            for record, entries in self._images:
-                if self._state.stop_kind is not None:
-                    return
-                ready = await self._prepare_image(record, entries)
-                if ready:
-                    await self._send.send(ready)
+            while (found := await self._ahead.enter(self._images)) is not None:
+                record, entries = found
+                try:
+                    if self._state.stop_kind is not None:
+                        return
+                    ready = await self._prepare_image(record, entries)
+                    if ready:
+                        await self._send.send(ready)
+                finally:
+                    self._ahead.leave(len(entries))
         except (GateClosedError, anyio.BrokenResourceError):
             return
         except JournalWriteError as error:
@@ -120,3 +134,41 @@ class Feed:
             self._state.stop(StopKind.QUOTA, str(error))
         else:
             self._stop_registry(registry, f"listing failed: {error}")
+
+
+class _Ahead:
+    """Which images are looked at ahead of the workers: some, and more where they are small."""
+
+    def __init__(self, small: int) -> None:
+        self._small = small
+        self._images = 0
+        self._deletions = 0
+        self._turn = anyio.Lock()
+        self._left = anyio.Event()
+
+    async def enter(
+        self, images: Iterator[tuple[ImageRecord, list[Entry]]]
+    ) -> tuple[ImageRecord, list[Entry]] | None:
+        """The next image once there is room for it; None after the last one."""
+        async with self._turn:
+            found = next(images, None)
+            if found is None:
+                return None
+            while not self._has_room(len(found[1])):
+                await self._left.wait()
+            self._images += 1
+            self._deletions += len(found[1])
+            return found
+
+    def _has_room(self, deletions: int) -> bool:
+        after = self._deletions + deletions
+        if self._images < IMAGES_AHEAD and after <= MOST_DELETIONS_AHEAD:
+            return True
+        return self._images == 0 or after <= self._small
+
+    def leave(self, deletions: int) -> None:
+        """An image's deletions are with the workers, or have ended."""
+        self._images -= 1
+        self._deletions -= deletions
+        self._left.set()
+        self._left = anyio.Event()

@@ -6,7 +6,7 @@ lines can be told from added or altered ones.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
@@ -120,8 +120,12 @@ class Edits:
 class Plan:
     """A verified plan file. Streams; never holds the entries."""
 
-    def __init__(self, path: Path, header: Header, footer: Footer, edits: Edits) -> None:
+    def __init__(
+        self, path: Path, header: Header, footer: Footer, edits: Edits, starts: Mapping[str, int]
+    ) -> None:
         self.path = path
+        self.starts = starts
+        """Where in the file, in bytes, the images of each registry begin."""
         self.header = header
         self.footer = footer
         self.edits = edits
@@ -131,21 +135,32 @@ class Plan:
         """How many deletions the file holds, after any editing."""
         return self.footer.entries - self.edits.count
 
-    def records(self) -> Iterator[Record]:
-        """All records between header and footer, in order."""
+    def records(self, start: int = 0) -> Iterator[Record]:
+        """All records between header and footer, in order, or those from byte ``start`` on."""
         with self.path.open("rb") as file:
-            next(file)
+            if start:
+                file.seek(start)
+            else:
+                next(file)
             for line in file:
                 record = _decoder.decode(line)
                 if isinstance(record, Footer):
                     return
                 yield record
 
-    def images(self) -> Iterator[tuple[ImageRecord, list[Entry]]]:
-        """Each image with its deletions."""
+    def images_of(self, registries: Iterable[str]) -> Iterator[tuple[ImageRecord, list[Entry]]]:
+        """Each image of some registries with its deletions."""
+        for registry in registries:
+            for record, entries in self.images(self.starts[registry]):
+                if record.registry != registry:
+                    break
+                yield record, entries
+
+    def images(self, start: int = 0) -> Iterator[tuple[ImageRecord, list[Entry]]]:
+        """Each image with its deletions, or those from byte ``start`` on."""
         current: ImageRecord | None = None
         entries: list[Entry] = []
-        for record in self.records():
+        for record in self.records(start):
             if isinstance(record, ImageRecord):
                 if current is not None and entries:
                     yield current, entries
@@ -198,6 +213,8 @@ class _Verifier:
         self.digest = hashlib.sha256()
         self.salt = b""
         self.removed: list[range] = []
+        self.starts: dict[str, int] = {}
+        self.place = 0
         self.last = 0
         self.image = ("", "")
         self.kept = ("", "", "")
@@ -207,6 +224,7 @@ class _Verifier:
         header = self._header(first)
         self.digest.update(first)
         self.salt = first
+        self.place = len(first)
         footer: Footer | None = None
         while line := self._next_line():
             if footer is not None:
@@ -217,6 +235,7 @@ class _Verifier:
                 footer = record
             else:
                 self.digest.update(line)
+            self.place += len(line)
         if footer is None:
             raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
         edits = self._edits(footer)
@@ -226,7 +245,7 @@ class _Verifier:
                 f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
                 f"--allow-edited if only deletions were removed"
             )
-        return Plan(self.path, header, footer, edits)
+        return Plan(self.path, header, footer, edits, self.starts)
 
     def _next_line(self) -> bytes:
         self.number += 1
@@ -270,6 +289,7 @@ class _Verifier:
 
     def _image(self, record: ImageRecord) -> None:
         self.image = self._in_order(self.image, (record.registry, record.image))
+        self.starts.setdefault(record.registry, self.place)
 
     def _in_order(self, before: T, here: T) -> T:
         if here <= before:

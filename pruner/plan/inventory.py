@@ -14,8 +14,10 @@ from pruner.policy.retention import RegistryPolicies
 from pruner.registry.base import TagReader
 from pruner.tasks import task_group
 
-LISTED_AT_ONCE: Final = 8
-"""Images that are listed at the same time; each may have a page of requests open."""
+LISTED_AT_ONCE: Final = 16
+"""Images of a reader that are listed at the same time, unless the caller says otherwise."""
+TAGS_WAITING: Final = 100_000
+"""Tags of images that are listed but not yet handed over, at which no further one is begun."""
 
 
 class ImageListing(NamedTuple):
@@ -51,52 +53,106 @@ async def check_registries(readers: Mapping[str, TagReader]) -> None:
 
 
 async def list_images(
-    readers: Mapping[str, TagReader], policies: Mapping[str, RegistryPolicies], take: Take
+    readers: Mapping[str, TagReader],
+    policies: Mapping[str, RegistryPolicies],
+    take: Take,
+    at_once: int = LISTED_AT_ONCE,
 ) -> None:
     """Give ``take`` every image that a policy selects, sorted by registry and image.
 
     Images that only explicit targets name and that do not exist come with ``tags`` None. Any listing
-    that fails raises: an incomplete inventory decides nothing.
+    that fails raises: an incomplete inventory decides nothing. ``at_once`` images of a reader are listed at
+    the same time, and all readers side by side.
     """
+    existing = await _images_of({registry: readers[registry] for registry in policies})
+    jobs = []
     for registry in sorted(policies):
-        of_registry, reader = policies[registry], readers[registry]
-        existing = set(await reader.images(registry))
-        wanted = {image for image in existing if of_registry.selects(image)}
+        of_registry = policies[registry]
+        wanted = {image for image in existing[registry] if of_registry.selects(image)}
         wanted.update(of_registry.explicit_images)
-        await _list_in_order(reader, registry, sorted(wanted), existing, take)
+        jobs += [_Job(registry, image, image in existing[registry]) for image in sorted(wanted)]
+    await _list_in_order(readers, jobs, take, at_once)
 
 
-async def list_everything(readers: Mapping[str, TagReader], take: Take) -> None:
+async def list_everything(
+    readers: Mapping[str, TagReader], take: Take, at_once: int = LISTED_AT_ONCE
+) -> None:
     """Give ``take`` every image of each registry, sorted by registry and image."""
-    for registry, reader in sorted(readers.items()):
-        images = await reader.images(registry)
-        await _list_in_order(reader, registry, images, set(images), take)
+    existing = await _images_of(readers)
+    jobs = [
+        _Job(registry, image, True) for registry in sorted(readers) for image in sorted(existing[registry])
+    ]
+    await _list_in_order(readers, jobs, take, at_once)
+
+
+class _Job(NamedTuple):
+    """An image to list."""
+
+    registry: str
+    image: str
+    exists: bool
+
+
+async def _images_of(readers: Mapping[str, TagReader]) -> dict[str, set[str]]:
+    """The names of the images of each registry."""
+    found: dict[str, set[str]] = {}
+
+    async def ask(registry: str, reader: TagReader) -> None:
+        found[registry] = set(await reader.images(registry))
+
+    async with task_group() as group:
+        for registry, reader in sorted(readers.items()):
+            group.start_soon(ask, registry, reader)
+    return found
 
 
 async def _list_in_order(
-    reader: TagReader, registry: str, images: Sequence[str], existing: set[str], take: Take
+    readers: Mapping[str, TagReader], jobs: Sequence[_Job], take: Take, at_once: int
 ) -> None:
-    """List several images at once, hand them over in order, and hold only a few that wait their turn."""
-    waiting = deque(enumerate(images))
-    listed: dict[int, ImageListing] = {}
-    taken = 0
-    progress = anyio.Event()
+    """List images side by side, and hand them over in the order of ``jobs``."""
+    order = _InOrder(take)
+    lanes: dict[int, deque[tuple[int, _Job]]] = {}
+    for index, job in enumerate(jobs):
+        lanes.setdefault(id(readers[job.registry]), deque()).append((index, job))
 
-    async def work() -> None:
-        nonlocal taken, progress
-        while waiting:
-            if waiting[0][0] >= taken + 2 * LISTED_AT_ONCE:
-                await progress.wait()
+    async def work(lane: deque[tuple[int, _Job]]) -> None:
+        while lane:
+            if await order.has_to_wait(lane[0][0]):
                 continue
-            index, image = waiting.popleft()
-            tags = await reader.tags(registry, image) if image in existing else None
-            listed[index] = ImageListing(registry, image, tags)
-            while taken in listed:
-                take(listed.pop(taken))
-                taken += 1
-            progress.set()
-            progress = anyio.Event()
+            index, (registry, image, exists) = lane.popleft()
+            tags = await readers[registry].tags(registry, image) if exists else None
+            order.put(index, ImageListing(registry, image, tags))
 
     async with task_group() as group:
-        for _ in range(min(LISTED_AT_ONCE, len(images))):
-            group.start_soon(work)
+        for lane in lanes.values():
+            for _ in range(min(at_once, len(lane))):
+                group.start_soon(work, lane)
+
+
+class _InOrder:
+    """Holds listings until it is their turn, but not much more than TAGS_WAITING of them."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._listed: dict[int, ImageListing] = {}
+        self._next = 0
+        self._tags = 0
+        self._moved = anyio.Event()
+
+    async def has_to_wait(self, index: int) -> bool:
+        """False if ``index`` may be listed now; otherwise True, after something has changed."""
+        if index == self._next or self._tags < TAGS_WAITING:
+            return False
+        await self._moved.wait()
+        return True
+
+    def put(self, index: int, listing: ImageListing) -> None:
+        """A listing; it and those that waited for it are handed over if it is their turn."""
+        self._listed[index] = listing
+        self._tags += len(listing.tags or ())
+        while (ready := self._listed.pop(self._next, None)) is not None:
+            self._tags -= len(ready.tags or ())
+            self._take(ready)
+            self._next += 1
+        self._moved.set()
+        self._moved = anyio.Event()

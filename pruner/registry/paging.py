@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pruner.errors import ListingError
+from pruner.room import Room
 from pruner.tasks import task_group
 
 T = TypeVar("T")
@@ -11,7 +12,7 @@ T = TypeVar("T")
 MAX_PAGES: Final = 100_000
 LISTINGS: Final = 3
 """How often a listing that changes while it is read is begun again before giving up."""
-PAGES_AT_ONCE: Final = 8
+PAGES_AT_ONCE: Final = 16
 """Pages of one list that are asked for at the same time."""
 
 
@@ -32,18 +33,23 @@ class _ShiftedError(Exception):
 
 
 async def collect(
-    what: str, fetch: Callable[[int], Awaitable[Page[T]]], name_of: Callable[[T], str]
+    what: str,
+    fetch: Callable[[int], Awaitable[Page[T]]],
+    name_of: Callable[[T], str],
+    room: Room | None = None,
 ) -> list[T]:
     """All items of ``what``, each name once and as many as the server counts.
 
     Pages are numbered from 1 and followed by their ``next``; as many as the count promises are fetched at
     the same time. When they do not fit together (an item twice, a count that changes or disagrees, a page
     that is missing), the listing is begun again, one page after the other; ListingError after the third.
+    While there is more than one page, the items are in ``room``, if there is one.
     """
     problem = ""
+    room = room or Room(0)
     for reading in range(LISTINGS):
         try:
-            return await _collect_once(fetch, name_of, PAGES_AT_ONCE if reading == 0 else 1)
+            return await _collect_once(fetch, name_of, PAGES_AT_ONCE if reading == 0 else 1, room)
         except (_ShiftedError, PageMissingError) as error:
             problem = str(error)
     raise ListingError(
@@ -53,11 +59,25 @@ async def collect(
 
 
 async def _collect_once(
-    fetch: Callable[[int], Awaitable[Page[T]]], name_of: Callable[[T], str], at_once: int
+    fetch: Callable[[int], Awaitable[Page[T]]], name_of: Callable[[T], str], at_once: int, room: Room
 ) -> list[T]:
     first = await fetch(1)
     listing = _Listing(name_of)
     following = listing.take(1, first)
+    if following is None:
+        return listing.complete()
+    async with room.hold(first.total):
+        return await _collect_rest(fetch, listing, first, following, at_once)
+
+
+async def _collect_rest(
+    fetch: Callable[[int], Awaitable[Page[T]]],
+    listing: "_Listing[T]",
+    first: Page[T],
+    following: int | None,
+    at_once: int,
+) -> list[T]:
+    """All pages after the first."""
     if following == 2 and at_once > 1 and first.items:
         promised = min(-(-first.total // len(first.items)), MAX_PAGES)
         for number, page in sorted((await _fetch_ahead(fetch, promised, at_once)).items()):

@@ -284,7 +284,7 @@ class Session:
             self.journal.write(Start(1, 0, 0, "simulated"))
         except JournalWriteError:
             return StopKind.DISK
-        work = asyncio.create_task(self.executor.run(iter(self.sim.images), self.done))
+        work = asyncio.create_task(self.executor.run([iter(self.sim.images)], self.done))
         timers = self._plan_troubles(work)
         try:
             await work

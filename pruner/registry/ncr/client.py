@@ -10,10 +10,13 @@ from pruner.registry.base import Attempts
 from pruner.registry.ncr import paths, replies
 from pruner.registry.ncr.transport import Transport
 from pruner.registry.paging import Page, PageMissingError, collect
+from pruner.room import Room
 
 T = TypeVar("T")
 
 PAGE_SIZE: Final = 100
+TAGS_AT_ONCE: Final = 50_000
+"""Items of lists with several pages that are being read at the same time; a longer one is read alone."""
 
 
 def says_missing(error: ResponseError) -> bool:
@@ -22,11 +25,12 @@ def says_missing(error: ResponseError) -> bool:
 
 
 class NcrReader:
-    """Lists registries, images and tags, each request through ``attempts``."""
+    """Lists registries, images and tags, each request through ``attempts``; ``room`` bounds the memory."""
 
-    def __init__(self, transport: Transport, attempts: Attempts) -> None:
+    def __init__(self, transport: Transport, attempts: Attempts, room: Room | None = None) -> None:
         self._transport = transport
         self._attempts = attempts
+        self._room = room or Room(TAGS_AT_ONCE)
         self._page_size: int | None = PAGE_SIZE
 
     async def registries(self) -> list[str]:
@@ -88,7 +92,7 @@ class NcrReader:
                 raise
 
         try:
-            return await collect(what, fetch, name_of)
+            return await collect(what, fetch, name_of, self._room)
         except MalformedReplyError as error:
             raise ListingError(f"{what}: {error}") from None
 
