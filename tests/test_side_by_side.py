@@ -1,0 +1,152 @@
+"""Many small images, and several endpoints: nothing waits that need not."""
+
+import time
+
+import anyio
+import pytest
+from conftest import policy_text, seed
+
+from pruner.emulator import Bucket, Limits
+from pruner.engine.feed import IMAGES_AHEAD, MOST_DELETIONS_AHEAD, _Ahead
+from pruner.plan import inventory
+from pruner.plan.inventory import list_everything
+from pruner.registry.paging import Page, collect
+from pruner.room import Room
+
+ALL = "    limits: {keep_at_least: 0}\n"
+
+
+def policy_of(endpoints):
+    """A policy for each registry, each at an endpoint of its own."""
+    registries = "".join(f"  {name}: {{endpoint: '{url}'}}\n" for name, url in endpoints.items())
+    policies = "".join(
+        policy_text(registry=name, extra=ALL).split("policies:\n")[1].replace("name: p", f"name: {name}")
+        for name in endpoints
+    )
+    return f"version: 1\nregistries:\n{registries}policies:\n{policies}"
+
+
+def test_several_endpoints_take_as_long_as_one(program, emulated):
+    """Each allows 50/s; one after the other they would take six times as long."""
+    limits = Limits(bucket=Bucket(rate=50, burst=10))
+    tags = {"web": [f"t{number}" for number in range(150)]}
+    servers = {f"r{number}": emulated(seed=seed(tags, f"r{number}"), limits=limits) for number in range(6)}
+    path = program.folder / "policy.yaml"
+    path.write_text(policy_of({name: server.endpoint for name, server in servers.items()}))
+    started = time.monotonic()
+    done = program("run", path, "--yes", "--max-deletions", "1000")
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    assert [server.counters.deleted for server in servers.values()] == [150] * 6
+    assert seconds < 4 * 150 / 50
+
+
+def test_small_images_are_in_flight_together(program, emulated):
+    images = {f"i{number:03}": ["a", "b"] for number in range(120)}
+    emulator = emulated(seed=seed(images), latency_seconds=0.05)
+    path = program.folder / "policy.yaml"
+    path.write_text(policy_text(extra=ALL))
+    done = program.at(emulator)("run", path, "--yes", "--concurrency", "48")
+    assert done.returncode == 0, done.stderr
+    assert emulator.counters.deleted == 240
+    assert emulator.counters.max_in_flight > 24
+
+
+class Reader:
+    """Images of so many tags; notes how many were being listed at the same time, and how many are held."""
+
+    def __init__(self, tags):
+        self.listing = self.most = self.begun = 0
+        self._tags = tags
+
+    async def images(self, registry):
+        return [f"i{number:03}" for number in range(100)]
+
+    async def tags(self, registry, image):
+        self.begun += 1
+        self.listing += 1
+        self.most = max(self.most, self.listing)
+        await anyio.sleep(0.001 if image != "i000" else 0.1)
+        self.listing -= 1
+        return ["t"] * self._tags
+
+
+@pytest.mark.parametrize(("tags", "ahead"), [(1, 100), (1000, 12)])
+def test_images_that_wait_for_the_first_one_are_bounded_by_their_tags(tags, ahead, monkeypatch):
+    monkeypatch.setattr(inventory, "TAGS_WAITING", 5000)
+    reader, taken, begun_before_first = Reader(tags), [], []
+
+    def take(listing):
+        taken.append(listing.image)
+        if len(taken) == 1:
+            begun_before_first.append(reader.begun)
+
+    async def work():
+        await list_everything({"acme": reader}, take, 8)
+
+    anyio.run(work)
+    assert taken == sorted(taken)
+    assert len(taken) == 100
+    assert reader.most == 8
+    assert begun_before_first[0] <= ahead + 1
+    assert begun_before_first[0] >= min(100, 5)
+
+
+def test_long_lists_are_read_one_at_a_time():
+    held = []
+
+    async def work():
+        room = Room(150)
+
+        async def fetch(number):
+            await anyio.sleep(0.001)
+            held.append(room.held)
+            return Page([f"t{number}-{n}" for n in range(50)], 100, number + 1 if number < 2 else None)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(collect, "tags", fetch, str, room)
+
+    anyio.run(work)
+    assert max(held) == 100
+
+
+def test_room_is_given_first_come_first_served():
+    order = []
+
+    async def work():
+        room = Room(10)
+        await room.enter(8)
+
+        async def come(name, amount):
+            await room.enter(amount)
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            for name, amount in (("large", 20), ("small", 1)):
+                group.start_soon(come, name, amount)
+                await anyio.sleep(0)
+            assert order == []
+            room.leave(8)
+            await anyio.sleep(0)
+            room.leave(20)
+
+    anyio.run(work)
+    assert order == ["large", "small"]
+
+
+@pytest.mark.parametrize(
+    ("size", "small", "expected"),
+    [(1, 100, 100), (10, 100, 10), (100, 100, IMAGES_AHEAD), (MOST_DELETIONS_AHEAD, 100, 1)],
+)
+def test_more_images_are_looked_at_ahead_where_they_are_small(size, small, expected):
+    async def work():
+        ahead, images = _Ahead(small), iter([("image", [0] * size) for _ in range(200)])
+        entered = 0
+        with anyio.move_on_after(0.05):
+            while True:
+                await ahead.enter(images)
+                entered += 1
+        return entered
+
+    assert anyio.run(work) == expected
