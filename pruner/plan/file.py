@@ -160,12 +160,14 @@ class Plan:
         """Each image with its deletions, or those from byte ``start`` on."""
         current: ImageRecord | None = None
         entries: list[Entry] = []
+        shared: dict[str, str] = {}
         for record in self.records(start):
             if isinstance(record, ImageRecord):
                 if current is not None and entries:
                     yield current, entries
                 current, entries = record, []
-            elif isinstance(record, Entry):
+            elif isinstance(record, Entry) and current is not None:
+                _share(record, current, shared)
                 entries.append(record)
         if current is not None and entries:
             yield current, entries
@@ -191,6 +193,16 @@ class Plan:
     def kept_targets(self) -> Iterator[KeptTarget]:
         """The explicit targets that stay all the same."""
         return (record for record in self.records() if isinstance(record, KeptTarget))
+
+
+def _share(entry: Entry, image: ImageRecord, shared: dict[str, str]) -> None:
+    """Let equal strings of an image's entries be one: of a million entries they would fill a third."""
+    share = msgspec.structs.force_setattr
+    share(entry, "registry", image.registry)
+    share(entry, "image", image.image)
+    share(entry, "policy", shared.setdefault(entry.policy, entry.policy))
+    share(entry, "source", shared.setdefault(entry.source, entry.source))
+    share(entry, "reason", shared.setdefault(entry.reason, entry.reason))
 
 
 def open_plan(path: Path, *, allow_edited: bool = False) -> Plan:

@@ -55,10 +55,15 @@ class NcrReader:
                 return None
             raise
         now = self._transport.now_ms()
+        tags = []
+        items.reverse()
         try:
-            return [replies.to_tag(registry, image, item, now) for item in items]
+            while items:
+                # Each item is let go as it becomes a tag: of a million there is no room for both.
+                tags.append(replies.to_tag(registry, image, items.pop(), now))
         except InputError as error:
             raise ListingError(f"{what}: a name that cannot be: {error}") from None
+        return tags
 
     async def has_tag(self, target: Target) -> bool:
         """Whether the tag is there now, by its detail or, where that is no clear answer, by the list."""
