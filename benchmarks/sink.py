@@ -1,7 +1,7 @@
 """Servers that take DELETEs as fast as they come: nginx where it is installed, else a raw asyncio one.
 
 The asyncio one also delays its answers, which nginx cannot. Both answer 204 to every DELETE and pages of
-one tag list to ``GET …/tags?page=N``.
+one tag list to ``GET …/tags?page=N``; the asyncio one lists its registry and images as well.
 """
 
 import asyncio
@@ -80,10 +80,10 @@ def fast_sink() -> Iterator[Sink]:
 
 
 @contextlib.contextmanager
-def delayed_sink(seconds: float) -> Iterator[Sink]:
-    """A raw asyncio server on the server's core that answers after ``seconds``."""
+def delayed_sink(seconds: float, images: int = 1) -> Iterator[Sink]:
+    """A raw asyncio server on the server's core that answers after ``seconds`` and lists ``images``."""
     port = _free_port()
-    with _running([sys.executable, "-m", "benchmarks.sink", str(port), str(seconds)], port):
+    with _running([sys.executable, "-m", "benchmarks.sink", str(port), str(seconds), str(images)], port):
         yield Sink(port, "raw asyncio server")
 
 
@@ -114,9 +114,10 @@ def _await_port(port: int) -> None:
 class _Answering(asyncio.Protocol):
     """Answers each request of a connection after a delay; requests have no bodies."""
 
-    def __init__(self, delay: float, pages: list[bytes]) -> None:
+    def __init__(self, delay: float, pages: list[bytes], lists: dict[bytes, bytes]) -> None:
         self._delay = delay
         self._pages = pages
+        self._lists = lists
         self._rest = b""
         self._loop = asyncio.get_running_loop()
 
@@ -134,23 +135,24 @@ class _Answering(asyncio.Protocol):
 
     def _page(self, request: bytes) -> bytes:
         match = _PAGE.match(request)
-        body = self._pages[int(match[1]) - 1] if match else b"{}"
+        path = request.split(b" ", 2)[1].partition(b"?")[0]
+        body = self._lists.get(path) or (self._pages[int(match[1]) - 1] if match else b"{}")
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-async def _serve(port: int, delay: float) -> None:
+async def _serve(port: int, delay: float, images: int) -> None:
     pages = [work.page(number + 1) for number in range(work.TAGS_PER_IMAGE // work.PAGE_SIZE)]
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Answering(delay, pages), "127.0.0.1", port, backlog=4096
+        lambda: _Answering(delay, pages, work.name_lists(images)), "127.0.0.1", port, backlog=4096
     )
     await server.serve_forever()
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until terminated: PORT and SECONDS."""
+    """Serve until terminated: PORT, SECONDS and how many IMAGES there are."""
     from benchmarks.loops import run
 
-    run(_serve(int(arguments[0]), float(arguments[1])))
+    run(_serve(int(arguments[0]), float(arguments[1]), int(arguments[2])))
 
 
 if __name__ == "__main__":

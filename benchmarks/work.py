@@ -53,6 +53,15 @@ def page(number: int) -> bytes:
     return json.dumps({"count": TAGS_PER_IMAGE, "next": following, "results": items}).encode()
 
 
+def name_lists(images: int) -> dict[bytes, bytes]:
+    """The lists of registries and of images, each on one page, by their paths."""
+    found = {}
+    for path, named in (("", [REGISTRY]), (f"/{REGISTRY}", [image_name(n) for n in range(images)])):
+        body = {"count": len(named), "next": None, "results": [{"name": name} for name in named]}
+        found[f"{PREFIX}/repositories{path}".encode()] = json.dumps(body).encode()
+    return found
+
+
 def write_pages(folder: Path) -> None:
     """Write the tag list as files ``page-1.json`` and so on."""
     for number in range(1, TAGS_PER_IMAGE // PAGE_SIZE + 1):

@@ -30,13 +30,13 @@ _NOT_AUTOMATIC: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Typ
 class AiohttpClient:
     """Requests to one ``origin`` (scheme, host, port); must be made inside a running event loop."""
 
-    def __init__(self, origin: str, tls: ssl.SSLContext, *, proxy: str | None = None) -> None:
+    def __init__(self, origin: str, tls: ssl.SSLContext | None, *, proxy: str | None = None) -> None:
         self.max_body = MAX_BODY_BYTES
         self._origin = origin
         self._scheme, _, self._authority = origin.partition("://")
         # Callers bound how many requests are open, so the connector does not.
         connector = aiohttp.TCPConnector(
-            limit=0, ssl=tls, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=int(DNS_SECONDS)
+            limit=0, ssl=tls or True, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=int(DNS_SECONDS)
         )
         self.session = aiohttp.ClientSession(
             connector=connector,

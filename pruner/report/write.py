@@ -67,7 +67,7 @@ def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report
     with atomic_file(folder / "summary.md") as file:
         file.write(summary_markdown(run_id, plan, record, summary).encode())
     with atomic_file(folder / "report.html") as file:
-        write_run_page(plan, journal, run_id, file)
+        write_run_page(plan, journal, run_id, file, (record, summary))
     return report
 
 

@@ -15,7 +15,7 @@ _ROUNDS_TO_CLOSE: Final = 10
 class WireClient:
     """Requests to one ``origin`` (scheme, host, port), an ``HttpClient``. Callers bound how many are open."""
 
-    def __init__(self, origin: str, tls: ssl.SSLContext) -> None:
+    def __init__(self, origin: str, tls: ssl.SSLContext | None) -> None:
         self.max_body = MAX_BODY_BYTES
         self.dialer = Dialer(origin, tls)
         scheme, _, authority = origin.partition("://")

@@ -21,7 +21,9 @@ P = TypeVar("P", bound=asyncio.Protocol)
 class Dialer:
     """Connects to ``origin`` (scheme, host, port). Addresses are remembered until a connection fails."""
 
-    def __init__(self, origin: str, tls: ssl.SSLContext, timeout: float = CONNECT_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, origin: str, tls: ssl.SSLContext | None, timeout: float = CONNECT_TIMEOUT_SECONDS
+    ) -> None:
         parts = urlsplit(origin)
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -45,12 +45,12 @@ def row_pieces(rows: Iterable[Row], limit: int) -> Iterator[str]:
     separator = "\n"
     lines = _lines(islice(rows, limit))
     while piece := list(islice(lines, _PIECE)):
-        yield separator + ",\n".join(piece)
+        yield separator + _inert(b",\n".join(piece))
         separator = ",\n"
     yield "\n]"
 
 
-def _lines(rows: Iterable[Row]) -> Iterator[str]:
+def _lines(rows: Iterable[Row]) -> Iterator[bytes]:
     above: Row = ()
     for row in rows:
         shown = [harmless(cell) if isinstance(cell, str) else cell for cell in row]
@@ -58,7 +58,7 @@ def _lines(rows: Iterable[Row]) -> Iterator[str]:
             if isinstance(cell, str) and cell == before:
                 shown[index] = _AS_ABOVE
         above = row
-        yield _inert(_encode(shown))
+        yield _encode(shown)
 
 
 def _inert(json: bytes) -> str:

@@ -35,9 +35,14 @@ class ImageOutcomes(NamedTuple):
     bar: list[Segment]
 
 
-def write_run_page(plan: Plan, journal: Path, run_id: str, file: IO[bytes]) -> None:
-    """Write the page of a run. The same plan and journal give the same bytes."""
-    record, summary = summarise(plan, journal)
+def write_run_page(
+    plan: Plan, journal: Path, run_id: str, file: IO[bytes], known: tuple[RunRecord, Summary] | None = None
+) -> None:
+    """Write the page of a run. The same plan and journal give the same bytes.
+
+    ``known`` is what ``summarise`` would say, where that was read already.
+    """
+    record, summary = known or summarise(plan, journal)
     write_page(
         file,
         "run.html.j2",
