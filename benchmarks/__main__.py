@@ -8,7 +8,17 @@ from benchmarks.harness import Settings
 from benchmarks.readme import write_section
 from benchmarks.results import Results
 
-BENCHMARKS = ("throughput", "latency", "signing", "deciding", "journal", "memory", "startup", "pacing")
+BENCHMARKS = (
+    "end_to_end",
+    "throughput",
+    "latency",
+    "signing",
+    "deciding",
+    "journal",
+    "memory",
+    "startup",
+    "pacing",
+)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from benchmarks.sink import nginx
 FOLDER = Path(__file__).parent
 JSON = FOLDER / "results.json"
 MARKDOWN = FOLDER / "results.md"
-_PACKAGES = ("aiohttp", "anyio", "msgspec", "yarl", "google-re2", "uvloop", "httpx")
+_PACKAGES = ("aiohttp", "httptools", "anyio", "msgspec", "yarl", "google-re2", "uvloop", "httpx")
 _COLUMNS = ("measured", "result", "quartiles", "goal", "ours", "against", "n", "note")
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}"
 
@@ -56,6 +56,7 @@ def versions() -> dict[str, str]:
         "nginx": [nginx() or "nginx", "-v"],
         "curl": ["curl", "-V"],
         "wrk": ["wrk", "-v"],
+        "go": ["go", "version"],
     }.items():
         if version := _version(command):
             found[name] = version

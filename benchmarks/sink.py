@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,12 @@ def delayed_sink(seconds: float, images: int = 1) -> Iterator[Sink]:
         yield Sink(port, "raw asyncio server")
 
 
+def deletes_of(sink: Sink) -> int:
+    """How many DELETEs a delayed sink has seen."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/deletes", timeout=10) as answer:
+        return int(answer.read())
+
+
 @contextlib.contextmanager
 def _running(command: list[str], port: int) -> Iterator[None]:
     process = start(command, cores()[1], stderr=subprocess.DEVNULL)
@@ -114,6 +121,9 @@ def _await_port(port: int) -> None:
 class _Answering(asyncio.Protocol):
     """Answers each request of a connection after a delay; requests have no bodies."""
 
+    deletes = 0
+    """Of all connections."""
+
     def __init__(self, delay: float, pages: list[bytes], lists: dict[bytes, bytes]) -> None:
         self._delay = delay
         self._pages = pages
@@ -127,13 +137,19 @@ class _Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
         for request in requests:
-            answer = _DELETED if request.startswith(b"DELETE ") else self._page(request)
+            if request.startswith(b"DELETE "):
+                _Answering.deletes += 1
+                answer = _DELETED
+            else:
+                answer = self._page(request)
             if self._delay:
                 self._loop.call_later(self._delay, self._transport.write, answer)
             else:
                 self._transport.write(answer)
 
     def _page(self, request: bytes) -> bytes:
+        if request.startswith(b"GET /deletes "):
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n%9d" % _Answering.deletes
         match = _PAGE.match(request)
         path = request.split(b" ", 2)[1].partition(b"?")[0]
         body = self._lists.get(path) or (self._pages[int(match[1]) - 1] if match else b"{}")

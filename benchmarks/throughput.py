@@ -56,7 +56,7 @@ def _figures(found: dict[str, list[float]], cpu: dict[str, list[float]], sink: S
     core = {name: [1e6 / each for each in values] for name, values in cpu.items()}
     figures = [
         compare(
-            "per core, engine / bare aiohttp loop", core["engine"], core["bare"], at_least=0.85, note=note
+            "per core, engine / bare aiohttp loop", core["engine"], core["bare"], at_least=1.9, note=note
         ),
         compare(
             "per core, engine that lists again by HTTP / bare",

@@ -45,3 +45,18 @@ def test_measurements_are_interleaved_and_compared_with_their_neighbours():
     figure = harness.compare("a / b", found["ours"], found["theirs"], at_least=2.0)
     assert (figure.value, figure.low, figure.high) == (2.0, 2.0, 2.5)
     assert figure.met
+
+
+def test_every_way_of_the_end_to_end_benchmark_deletes_all_tags(tmp_path):
+    """The sink counts: a way that deleted less would look fast."""
+    from benchmarks import end_to_end, work
+    from benchmarks.sink import delayed_sink, deletes_of
+
+    with delayed_sink(0.0, images=2) as sink:
+        end_to_end.pruner(tmp_path, sink.port, 2 * work.TAGS_PER_IMAGE)
+        assert deletes_of(sink) == 2 * work.TAGS_PER_IMAGE
+        binary = end_to_end.build_go(tmp_path)
+        if binary is not None:
+            end_to_end.spend([binary, str(sink.port), "8", tmp_path / "journal"], tmp_path)
+            assert deletes_of(sink) == 4 * work.TAGS_PER_IMAGE
+            assert len((tmp_path / "journal").read_text().splitlines()) == 4 * work.TAGS_PER_IMAGE

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pruner.registry.base import TagReader
 
 DEFAULT_RATE = float("inf")
-DEFAULT_CONCURRENCY = 16
+DEFAULT_CONCURRENCY = 64
+"""At 30 ms enough for 2,000 requests per second; the pacer finds where the server allows less."""
 
 
 def endpoint_asked_for(options: ConnectionOptions) -> str | None:

@@ -65,7 +65,7 @@ def connection_options(function: F) -> F:
                 "--concurrency",
                 type=click.IntRange(1, 512),
                 metavar="N",
-                help="Most requests in flight (default 16).",
+                help="Most requests in flight at each endpoint (default 64).",
             ),
             click.option(
                 "--timeout",
