@@ -72,6 +72,11 @@ def run(work):
     return asyncio.run(work)
 
 
+async def asked(data, sizes):
+    """What one request is told that is answered with ``data`` on a connection of its own."""
+    return await Peer().ask(data, sizes)
+
+
 SPLITS = st.lists(st.integers(1, 64), min_size=1, max_size=12)
 BODIES = st.binary(max_size=80)
 STATUSES = st.sampled_from([200, 201, 202, 204, 301, 304, 400, 401, 404, 429, 500, 503])
@@ -101,7 +106,7 @@ def test_any_split_of_a_whole_answer_is_the_same_answer(status, body, form, size
     if form is chunked and status in (204, 304):
         form = length
     data = b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" * interim + form(status, body)
-    found = run(Peer().ask(data, sizes))
+    found = run(asked(data, sizes))
     assert found.status == status
     assert found.body == (b"" if status in (204, 304) or 300 <= status < 400 else body)
 
@@ -110,7 +115,7 @@ def test_any_split_of_a_whole_answer_is_the_same_answer(status, body, form, size
 def test_a_truncated_answer_is_an_error_or_an_error_status(status, body, form, sizes, data):
     whole = form(status, body)
     cut = data.draw(st.integers(0, len(whole) - 1))
-    found = run(Peer().ask(whole[:cut], sizes))
+    found = run(asked(whole[:cut], sizes))
     head = whole.index(b"\r\n\r\n") + 4
     if cut < head:
         assert isinstance(found, RequestError)
@@ -123,7 +128,7 @@ def test_a_truncated_answer_is_an_error_or_an_error_status(status, body, form, s
 
 @given(st.binary(max_size=300), SPLITS)
 def test_bytes_that_nobody_made_are_no_success(data, sizes):
-    found = run(Peer().ask(data, sizes))
+    found = run(asked(data, sizes))
     if not isinstance(found, RequestError):
         assert data.lstrip(b"\r\n").startswith(b"HTTP/")
 
@@ -147,7 +152,7 @@ PIECES = [
 def test_204_is_called_only_what_is_one(parts, sizes):
     """The first answer that is not an interim one decides, whatever else is in the bytes."""
     data = b"".join(parts)
-    found = run(Peer().ask(data, sizes))
+    found = run(asked(data, sizes))
     if isinstance(found, RequestError) or found.status != 204:
         return
     first = data.lstrip(b"\r\n")
@@ -158,7 +163,7 @@ def test_204_is_called_only_what_is_one(parts, sizes):
 
 @given(STATUSES, BODIES, FORMS, SPLITS, st.binary(min_size=1, max_size=60))
 def test_what_comes_unasked_closes_the_connection(status, body, form, sizes, more):
-    async def asked():
+    async def work():
         peer = Peer()
         found = await peer.ask(length(200, body), sizes, close=False)
         assert found.status == 200
@@ -167,23 +172,23 @@ def test_what_comes_unasked_closes_the_connection(status, body, form, sizes, mor
         assert not peer.connection.is_usable
         assert peer.pipe.aborted
 
-    run(asked())
+    run(work())
 
 
 @given(STATUSES, BODIES, SPLITS)
 def test_a_second_answer_in_the_same_bytes_is_never_somebody_elses(status, body, sizes):
-    async def asked():
+    async def work():
         peer = Peer()
         found = await peer.ask(length(200, body) + length(status, b"other"), sizes, close=False)
         assert (found.status, found.body) == (200, body)
         assert not peer.connection.is_usable
 
-    run(asked())
+    run(work())
 
 
 @given(STATUSES, BODIES, SPLITS, st.sampled_from([b"1.0", b"1.1"]), st.booleans())
 def test_a_connection_is_used_again_only_where_the_answer_allows_it(status, body, sizes, version, closing):
-    async def asked():
+    async def work():
         peer = Peer()
         fields = b"Connection: close\r\n" if closing else b""
         found = await peer.ask(length(status, body, version, fields), sizes, close=False)
@@ -192,7 +197,7 @@ def test_a_connection_is_used_again_only_where_the_answer_allows_it(status, body
         keeps = version == b"1.1" and not closing and not 300 <= status < 400
         assert peer.connection.is_usable == keeps
 
-    run(asked())
+    run(work())
 
 
 BOUNDED = {

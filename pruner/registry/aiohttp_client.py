@@ -15,6 +15,7 @@ from pruner.errors import (
     RequestError,
 )
 from pruner.registry.exchange import (
+    COMMON_HEADERS,
     CONNECT_TIMEOUT_SECONDS,
     DNS_SECONDS,
     KEEPALIVE_SECONDS,
@@ -67,6 +68,7 @@ class AiohttpClient:
             raise self._translated(error) from None
 
     async def _exchange(self, method: str, url: URL, headers: Mapping[str, str]) -> Answer:
+        headers = {**headers, **COMMON_HEADERS}
         response = await self.session.request(method, url, headers=headers, allow_redirects=False)
         status = response.status
         if status == 204:

@@ -38,7 +38,7 @@ class HttpClient(Protocol):
     """
 
     async def exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
-        """Send one request once; ``target`` (path and query) goes over the wire as it is.
+        """Send one request once, with ``headers`` and COMMON_HEADERS; ``target`` (path and query) as it is.
 
         Raises ConnectError when it did not leave, CertificateError when the server cannot be trusted,
         LostReplyError when it may have left and no whole answer came, MalformedReplyError for a body that

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pruner.errors import LostReplyError, RedirectError
 from pruner.registry.deadline import Deadlines
-from pruner.registry.exchange import COMMON_HEADERS, Answer, HttpClient
+from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.ncr.credentials import CredentialSource
 from pruner.registry.ncr.endpoint import Endpoint
 from pruner.registry.ncr.errors import response_error
@@ -64,7 +64,6 @@ class Transport:
             self._signer = Signer(self._signed_with)
         target = self.endpoint.prefix + path
         headers = self._signer.headers(method, target, str(int(self._clock() * 1000)))
-        headers.update(COMMON_HEADERS)
         self.requests_sent += 1
         try:
             with self._deadlines.limit():

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from pruner.registry.exchange import KEEPALIVE_SECONDS, MAX_BODY_BYTES, Answer
+from pruner.registry.exchange import COMMON_HEADERS, KEEPALIVE_SECONDS, MAX_BODY_BYTES, Answer
 from pruner.registry.wire.connection import Connection
 from pruner.registry.wire.dial import Dialer
 
@@ -20,7 +20,10 @@ class WireClient:
         self.dialer = Dialer(origin, tls)
         scheme, _, authority = origin.partition("://")
         default = ":443" if scheme == "https" else ":80"
-        self._host = authority.removesuffix(default)
+        same = {"Host": authority.removesuffix(default), **COMMON_HEADERS}
+        self._same = "".join(f"\r\n{name}: {value}" for name, value in same.items()) + "\r\n\r\n"
+        self._same_empty = f"\r\nContent-Length: 0{self._same}"
+        self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
 
@@ -39,18 +42,16 @@ class WireClient:
 
     def _request(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
         """The bytes of a request without a body. ValueError where a part would end its line."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
+        lines = [f"{method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        if method != "GET":
-            lines.append("Content-Length: 0")
         text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or " " in target:
+        if text.count("\n") != len(headers) or text.count("\r") != len(headers) or " " in target:
             raise ValueError("a line break in a request")
-        return f"{text}\r\n\r\n".encode("ascii")
+        return f"{text}{self._same if method == 'GET' else self._same_empty}".encode("ascii")
 
     def _idle_one(self) -> Connection | None:
         """The connection that was used last, if it can be used again."""
-        oldest = asyncio.get_running_loop().time() - KEEPALIVE_SECONDS
+        oldest = self._loop.time() - KEEPALIVE_SECONDS
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable and connection.idle_since >= oldest:

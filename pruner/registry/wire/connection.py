@@ -16,6 +16,7 @@ _LONGEST_LINE_BYTES: Final = 8190
 _MOST_INTERIM: Final = 10
 """Interim answers (1xx) before the one that counts."""
 _EMPTY: Final = frozenset({204, 304})
+_NO_CONTENT: Final = Answer(204, {}, b"")
 
 
 class Connection(asyncio.Protocol):
@@ -24,6 +25,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, max_body: int, lost: Callable[["Connection"], None]) -> None:
         self.is_usable = False
         """Whether it is open and nothing speaks against another request."""
+        self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0
         """Loop time at which the last answer was whole."""
         self._max_body = max_body
@@ -56,7 +58,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._clear()
         self._interim = self._silence = 0
-        self._answer = answer = asyncio.get_running_loop().create_future()
+        self._answer = answer = self._loop.create_future()
         self._transport.write(request)
         return answer
 
@@ -114,7 +116,8 @@ class Connection(asyncio.Protocol):
         """The parser: a field of the head, or of the trailers, which nobody wants."""
         if self._status is None:
             self._fields.append((name, value))
-            self.on_status(name + value)
+            if len(value) > _LONGEST_LINE_BYTES:
+                self.on_status(value)
 
     def on_headers_complete(self) -> None:
         """The parser: the head is whole."""
@@ -172,8 +175,11 @@ class Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is None or answer.done() or self._status is None:
             return
-        self.idle_since = asyncio.get_running_loop().time()
-        answer.set_result(Answer(self._status, Fields(self._fields), b"".join(self._chunks)))
+        self.idle_since = self._loop.time()
+        if self._status == 204:
+            answer.set_result(_NO_CONTENT)
+        else:
+            answer.set_result(Answer(self._status, Fields(self._fields), b"".join(self._chunks)))
 
     def _fail(self, error: RequestError) -> None:
         """There will be no answer."""
