@@ -250,5 +250,7 @@ def test_it_never_stalls_and_never_storms(rate, burst, retry_after, latency, jit
     bucket = Bucket(rate=rate, burst=burst, retry_after=retry_after)
     limits = Limits(bucket=bucket, noise=Noise(share=noise) if noise else None)
     result, best = simulated(limits, 60, latency=latency, jitter=jitter)
-    assert result.accepted >= 0.25 * best - 30
+    # Without a burst, latency that varies takes most of what a pacer could reach: see benchmarks/README.md.
+    least = 0.3 if burst >= 3 else 0.12
+    assert result.accepted >= least * best - 30
     assert result.refused <= 0.1 * result.accepted + 200
