@@ -14,6 +14,7 @@ from benchmarks import rivals
 from benchmarks.harness import Figure, Settings
 from benchmarks.simulation import Result, Simulation, World, allowance, simulate
 from pruner.emulator.throttle import Bucket, InFlight, Limits, Noise, Window
+from pruner.engine.hints import OF_LIMIT
 from pruner.engine.pacer import Hint
 from pruner.engine.pacing import AdaptivePacer
 
@@ -151,7 +152,7 @@ def _short_runs() -> list[Figure]:
             pacer = _pacer(64)
             first.append(simulate(pacer, world, 600, requests=4000).seconds)
             assert pacer.estimate is not None
-            hint = Hint(0.9 * pacer.estimate, is_limit=True)
+            hint = Hint(OF_LIMIT * pacer.estimate, is_limit=True)
             again.append(simulate(_pacer(64, hint), world, 600, requests=4000).seconds)
         for what, seconds, aim in (("first run", first, goal), ("second run", again, 0.95)):
             figures.append(

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pruner.engine.pacing.burst import Burst
 from pruner.engine.pacing.climb import Climb
-from pruner.engine.pacing.estimate import ends_ramp, first, judge
+from pruner.engine.pacing.estimate import ends_ramp, explains, first, judge
+from pruner.engine.pacing.gauge import Gauge
 from pruner.engine.pacing.in_flight import InFlightCap
 from pruner.engine.pacing.noise import Noise, Verdict
 from pruner.engine.pacing.pause import Pause
-from pruner.engine.pacing.reading import Gauge, Reading
+from pruner.engine.pacing.reading import Reading
 from pruner.engine.pacing.traffic import Traffic
 
 # What was sent and accepted
@@ -51,7 +53,7 @@ def gauge_of(moments, refused):
 
 def test_a_reading_counts_what_passed_between_two_refusals():
     gauge, traffic = gauge_of([n / 10 for n in range(31)], {1.0, 3.0})
-    reading = gauge.read(3.0, traffic)
+    reading = gauge.read(3.0, traffic, drained=True)
     assert reading is not None
     assert (reading.accepted, reading.elapsed) == (19, 2.0)
     assert reading.lower == reading.upper == 9.5
@@ -60,19 +62,75 @@ def test_a_reading_counts_what_passed_between_two_refusals():
 def test_a_pause_that_was_asked_for_makes_two_rates_of_one_reading():
     gauge, traffic = gauge_of([n / 10 for n in range(31)], {1.0, 3.0})
     gauge.paused(1.0)
-    reading = gauge.read(3.0, traffic)
+    reading = gauge.read(3.0, traffic, drained=True)
     assert reading is not None
     assert (reading.lower, reading.upper) == (9.5, 19.0)
 
 
 def test_without_a_first_refusal_there_is_no_reading():
     gauge, traffic = gauge_of([0.0, 0.1], set())
-    assert gauge.read(0.1, traffic) is None
+    assert gauge.read(0.1, traffic, drained=True) is None
 
 
 def test_after_a_long_denial_what_passed_before_belongs_to_all_the_time():
     gauge, _ = gauge_of([n / 10 for n in range(11)], {1.0})
     assert gauge.over_denial(10.0) == pytest.approx(1.0, abs=0.11)
+
+
+# The burst
+
+
+def drained_reading(rate, burst, sent_rate, pause=1.0):
+    """What a token bucket lets pass from one refusal to the next after a pause that filled it."""
+    active = burst / (sent_rate - rate)
+    return Reading(round(sent_rate * active), active + pause, active)
+
+
+@given(rate=st.floats(70, 500), burst=st.integers(40, 60), faster=st.floats(1.2, 2.0))
+def test_two_readings_of_different_length_tell_the_burst(rate, burst, faster):
+    known = Burst()
+    known.learn(drained_reading(rate, burst, 3.0 * rate), drained=True)
+    assert known.size is None
+    known.learn(drained_reading(rate, burst, faster * rate), drained=True)
+    assert known.size == pytest.approx(burst, abs=4)
+    again = drained_reading(rate, burst, 1.5 * rate)
+    assert known.rate(again, []) == pytest.approx(rate, rel=0.1)
+
+
+def test_a_reading_during_which_the_allowance_was_full_tells_no_burst():
+    burst = Burst()
+    burst.learn(drained_reading(200, 50, 600), drained=True)
+    burst.learn(drained_reading(200, 50, 300), drained=False)
+    burst.learn(drained_reading(200, 50, 250), drained=True)
+    assert burst.size is None
+
+
+def test_readings_from_before_and_after_a_change_tell_no_burst():
+    burst = Burst()
+    burst.learn(drained_reading(200, 50, 210), drained=True)
+    burst.learn(drained_reading(50, 50, 200), drained=True)
+    assert burst.size is None
+
+
+def test_with_the_burst_known_the_end_of_a_ramp_tells_the_rate():
+    """Cruising below the limit, the whole reading says too little; the stretch of the ramp says it all."""
+    burst = Burst()
+    burst.learn(drained_reading(200, 50, 600), drained=True)
+    burst.learn(drained_reading(200, 50, 300), drained=True)
+    moments = [n / 150 for n in range(1500)] + [10 + n / 300 for n in range(150)]
+    ages = [10.5 - moment for moment in reversed(moments)]
+    reading = Reading(len(moments), 11.5, 10.5)
+    assert reading.upper < 160
+    assert burst.rate(reading, ages) == pytest.approx(reading.upper), "never above all that passed"
+    longer = [n / 150 for n in range(150)] + [1 + n / 300 for n in range(150)]
+    ages = [1.5 - moment for moment in reversed(longer)]
+    assert burst.rate(Reading(len(longer), 2.5, 1.5), ages) == pytest.approx(200, rel=0.02)
+
+
+def test_without_a_pause_a_reading_needs_no_burst():
+    burst = Burst()
+    burst.size = 50.0
+    assert burst.rate(Reading(100, 1.0, 1.0), []) is None
 
 
 # Judging
@@ -103,8 +161,29 @@ def test_a_reading_of_a_few_requests_is_not_believed():
 
 
 def test_a_ramp_that_got_far_has_left_the_old_estimate():
-    judged = judge(Reading(500, 5.0, 5.0), 100.0, 400.0, 380.0, 0.99)
+    judged = judge(Reading(800, 5.0, 5.0), 100.0, 400.0, 380.0, 0.99)
     assert 340 < judged.estimate <= 380
+
+
+def test_a_leap_that_let_no_more_pass_is_none():
+    judged = judge(Reading(100, 1.0, 1.0), 100.0, 400.0, 380.0, 0.99)
+    assert judged == (100.0, True, True)
+
+
+def test_a_rate_that_is_known_in_spite_of_a_pause_is_believed_at_once():
+    dropped = Reading(60, 1.3, 0.3, rate=50.0)
+    assert judge(dropped, 200.0, 199.0, None, 0.995).estimate == 50.0
+    too_high = Reading(1600, 9.0, 8.0, rate=195.0)
+    assert judge(too_high, 210.0, 260.0, None, 0.995) == (195.0, True, True)
+    as_high = Reading(1600, 9.0, 8.0, rate=209.5)
+    assert judge(as_high, 210.0, 260.0, None, 0.995) == (210.0, True, True)
+
+
+def test_a_limit_of_the_rate_explains_a_ramps_end_unless_far_more_passed():
+    assert explains(None, 100.0, 150.0)
+    assert not explains(None, 100.0, 300.0)
+    assert explains(Reading(900, 5.0, 4.0, rate=101.0), 100.0, 300.0)
+    assert not explains(Reading(900, 5.0, 4.0, rate=220.0), 100.0, 300.0)
 
 
 @given(
@@ -140,7 +219,7 @@ def test_the_start_doubles_and_the_ramp_begins_gently():
     climb.hold(10.0, 100.0)
     assert climb.ramp(11.0, 100.0) == 100.0
     steps = [climb.ramp(20.0 + second, 100.0) - 100.0 for second in range(4)]
-    assert steps == [4.0, 8.0, 16.0, 32.0]
+    assert steps == [6.0, 12.0, 24.0, 48.0]
 
 
 def test_the_slower_client_gains_more():
@@ -160,7 +239,7 @@ def test_a_hold_grows_while_the_estimate_proves_right():
         climb.proved()
     assert holds == sorted(holds)
     assert holds[0] == 5
-    assert holds[-1] == 32
+    assert holds[-1] == 25
     assert climb.limit_seen
     climb.surprised()
     climb.hold(0.0, 1000.0)
@@ -223,6 +302,38 @@ def test_a_lowered_bound_goes_on_to_where_nothing_is_refused_but_not_to_nothing(
         cap.accepted(cap.bound)
         cap.refused(1.0, cap.bound, 0.0)
     assert 13 <= cap.bound <= 15
+
+
+def test_where_a_refusal_costs_a_pause_the_bound_is_lowered_by_more_and_raised_by_one():
+    cap = InFlightCap(64)
+    cap.lower(0.0, 20, 1.0)
+    assert cap.bound == 17
+    bounds = []
+    for second in (4.9, 5.1, 10.2):
+        for _ in range(10):
+            cap.accepted(cap.bound)
+        cap.creep(second)
+        bounds.append(cap.bound)
+    assert bounds == [17, 18, 19]
+    cap.refused(10.3, 19, 1.0)
+    assert cap.bound == 18
+    for _ in range(10):
+        cap.accepted(18)
+    cap.creep(40.0)
+    assert cap.bound == 18, "it was right, so it stays for long"
+
+
+def test_a_cap_that_is_contradicted_again_and_again_was_none():
+    cap = InFlightCap(64)
+    for _ in range(200):
+        cap.accepted(10)
+    found = []
+    for now in range(5):
+        found.append(cap.refused(float(now), 30, 1.0))
+        for _ in range(60):
+            cap.accepted(cap.bound)
+    assert found == [True, True, True, False, False]
+    assert cap.bound == 64
 
 
 def test_the_bound_rises_only_where_more_would_be_used():

@@ -11,9 +11,9 @@ from pruner.errors import InputError
 from pruner.files import atomic_file
 
 _FILE: Final = "rates.json"
-_OF_LIMIT: Final = 0.9
+OF_LIMIT: Final = 0.97
 """A run starts at this share of a limit that was found: the server may have changed."""
-_OF_PASSED: Final = 0.5
+OF_PASSED: Final = 0.5
 """And at this share of what passed without a refusal, to double from there."""
 
 
@@ -39,7 +39,7 @@ def rate_hint(state: Path, endpoint: str, account: str) -> Hint | None:
     found = _read(state).get(_key(endpoint, account))
     if found is None or not 0 < found.rate < 1e6:
         return None
-    return Hint(found.rate * (_OF_LIMIT if found.limit else _OF_PASSED), found.limit)
+    return Hint(found.rate * (OF_LIMIT if found.limit else OF_PASSED), found.limit)
 
 
 def save_rate(state: Path, endpoint: str, account: str, rate: float, *, limit: bool) -> None:

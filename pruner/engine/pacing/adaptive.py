@@ -21,11 +21,12 @@ from typing import Final
 
 from pruner.engine.pacer import Hint
 from pruner.engine.pacing.climb import Climb
-from pruner.engine.pacing.estimate import ends_ramp, first, judge
+from pruner.engine.pacing.estimate import ends_ramp, explains, first, judge
+from pruner.engine.pacing.gauge import Gauge
 from pruner.engine.pacing.in_flight import InFlightCap
 from pruner.engine.pacing.noise import Noise, Verdict
 from pruner.engine.pacing.pause import Pause
-from pruner.engine.pacing.reading import Gauge
+from pruner.engine.pacing.reading import Reading
 from pruner.engine.pacing.traffic import Traffic
 
 _CATCH_UP_SECONDS: Final = 0.005
@@ -41,13 +42,17 @@ class AdaptivePacer:
     START_RATE: Final = 60.0
     MIN_RATE: Final = 0.05
     CRUISE: Final = 0.99
-    CAREFUL_CRUISE: Final = 0.985
+    CAREFUL_CRUISE: Final = 0.995
     """Cruising is at this share of the estimate; carefully, where a refusal costs a ``Retry-After``."""
     RECENT_SECONDS: Final = 0.2
+    REMEMBERED: Final = 4096
+    """Requests whose moments are remembered, to read the rate from."""
     FEWEST_RECENT: Final = 10
     """Requests that must have been sent lately for their answers to be expected."""
     SLOTS_AFTER_RAMP: Final = 3.0
     """So many slots are left out after the refusal that ends a ramp."""
+    NOTICEABLE_SECONDS: Final = 0.1
+    """A pause that is longer, the canary's way included, may have filled the allowance."""
     LONGEST_DENIAL: Final = 10.0
     """A server that denies for longer than it takes to send so many requests has a lower rate than read."""
 
@@ -63,7 +68,7 @@ class AdaptivePacer:
         self._next = float("-inf")
         self._reacted_at = float("-inf")
         self._pause = Pause()
-        self._traffic = Traffic(max_in_flight, self.RECENT_SECONDS)
+        self._traffic = Traffic(max(max_in_flight, self.REMEMBERED), self.RECENT_SECONDS)
         self._gauge = Gauge()
         self._climb = Climb()
         self._noise = Noise()
@@ -149,6 +154,8 @@ class AdaptivePacer:
         if (verdict := self._noise.accepted()) is not None:
             self._conclude(now, verdict, was_noisy=was_noisy)
         if self._pause.is_canary(sent_at):
+            if max(now - sent_at, self._pause.cost) > self.NOTICEABLE_SECONDS:
+                self._gauge.paused(now - sent_at)
             self._pause.passed()
             self._doubt(now)
             # Not at once: a server without a burst has just spent its allowance on the canary.
@@ -212,14 +219,17 @@ class AdaptivePacer:
         if not retry_after and self._noise.suspects(cruising=cruising):
             self._begin_trial()
             return
-        capped = self._cap.refused(now, in_flight, retry_after or 0.0)
+        reading = self._gauge.read(sent_at, self._traffic, drained=cruising)
+        # At the end of a ramp more are open than before in any case.
+        ramp_is_over = retry_after and not cruising and explains(reading, self._estimate or 0.0, self._rate)
+        capped = not ramp_is_over and self._cap.refused(now, in_flight, retry_after or 0.0)
         self.max_in_flight = self._cap.bound
         known = self._estimate is not None
         if not capped:
             if not cruising or not self._noise.has_lone:
                 self._undisputed = self._estimate
             self._cruise = self.CAREFUL_CRUISE if retry_after else self.CRUISE
-            self._believe(self._read(now, sent_at))
+            self._believe(self._judged(now, sent_at, reading))
         if not retry_after and (ramped or (capped and known)):
             # Where it was expected: no need for a canary.
             self._next = max(self._next, now + self.SLOTS_AFTER_RAMP / self._rate)
@@ -227,10 +237,9 @@ class AdaptivePacer:
             return
         self._wait(now, retry_after)
 
-    def _read(self, now: float, sent_at: float) -> float:
+    def _judged(self, now: float, sent_at: float, reading: Reading | None) -> float:
         """The new estimate."""
         used = self._traffic.rate(now)
-        reading = self._gauge.read(sent_at, self._traffic)
         if reading is None or self._estimate is None:
             self._gauge.open(sent_at, self._traffic)
             return first(self._rate, used)

@@ -13,10 +13,10 @@ class Climb:
     HOLD_REQUESTS: Final = 300.0
     """The longest hold where an episode costs nothing: few of few requests are to be refused."""
     SHORTEST_PER_COST: Final = 5.0
-    LONGEST_PER_COST: Final = 40.0
+    LONGEST_PER_COST: Final = 25.0
     """The shortest and the longest hold, as multiples of the time that an episode costs."""
     STEP_SECONDS: Final = 0.5
-    FIRST_STEP: Final = 0.4
+    FIRST_STEP: Final = 0.6
     """Times the root of the rate: of several clients on one account the slower gains more."""
     STEP_GROWTH: Final = 2.0
     PROOFS: Final = 2

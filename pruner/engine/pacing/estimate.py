@@ -9,6 +9,9 @@ _FEWEST: Final = 20
 """Accepted requests that a reading needs to be believed."""
 _LEAP: Final = 2.0
 """A ramp that got so far above the estimate shows that the server's rate has changed."""
+_NO_NEWS: Final = 1.05
+"""If it has, more passed than so many times the estimate."""
+_AS_READ: Final = 1.1
 _EXPECTED: Final = 1.5
 """Up to so many times the estimate the end of a ramp is no surprise."""
 
@@ -39,12 +42,17 @@ def judge(reading: Reading, old: float, rate: float, used: float | None, cruise:
     """
     if reading.accepted < _FEWEST:
         return _glimpsed(reading, old, rate, cruise)
-    if rate > _LEAP * old:
+    if rate > _LEAP * old and (reading.rate or reading.upper) > _NO_NEWS * old:
         # The ramp has left the old estimate far behind, and so has the server.
         return Judgement(max(old, reading.lower, 0.95 * min(rate, used or rate)), False, True)
-    if rate > 0.99 * old:
+    if rate > 1.001 * cruise * old:
+        if reading.rate is not None and reading.rate < cruise * old:
+            return Judgement(reading.rate, True, True)
         # Below the estimate the allowance may have been full for a while: the reading is a lower bound.
-        return Judgement(max(old, reading.lower), reading.lower <= 1.03 * old, True)
+        least = reading.rate or reading.lower
+        return Judgement(max(old, least), least <= 1.03 * old, True)
+    if reading.rate is not None:
+        return Judgement(min(0.99 * old, reading.rate), False, True)
     step = 0.98 if reading.active >= 5.0 else 0.9 if reading.active >= 1.0 else 0.8
     return Judgement(min(max(step * old, 0.97 * reading.lower), reading.upper), False, True)
 
@@ -56,3 +64,9 @@ def _glimpsed(reading: Reading, old: float, rate: float, cruise: float) -> Judge
     current = min(old, rate / cruise)
     rough = reading.lower if reading.accepted >= 4 else 0.0
     return Judgement(max(0.8 * current, min(rough, 0.97 * current)), False, False)
+
+
+def explains(reading: Reading | None, old: float, rate: float) -> bool:
+    """Whether a refusal at ``rate``, above the estimate ``old``, is what a limit of the rate would do."""
+    known = None if reading is None else reading.rate
+    return rate < _LEAP * old or (known is not None and known < _AS_READ * old)

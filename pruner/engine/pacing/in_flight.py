@@ -26,6 +26,14 @@ class InFlightCap:
     LONGEST_HOLD_SECONDS: Final = 60.0
     HOLD_PER_PAUSE: Final = 40.0
     STEP_SECONDS: Final = 1.0
+    STEP_PER_PAUSE: Final = 0.15
+    """Where a refusal costs a pause the bound is lowered by this share of it, else by one."""
+    SOON: Final = 400
+    """Accepted requests within which another refusal contradicts a cap just found."""
+    MOST_IN_A_ROW: Final = 3
+    """So often may that be, where it costs a pause each time, until the rate is taken for what is limited,"""
+    TRUSTED: Final = 20
+    """and for so many refusals nothing is taken for a cap."""
     NEAR: Final = 0.75
     """One cap is not found again below this share of where it was found first."""
     DISPROVED: Final = 0.75
@@ -44,6 +52,11 @@ class InFlightCap:
         self._step = 1
         self._found = self._first = most
         self._overloaded = 0.0
+        self._in_a_row = 0
+        self._trusted = 0
+        self._pause = 0.0
+        self._crept = False
+        self._coarse = False
 
     @property
     def is_lowered(self) -> bool:
@@ -67,8 +80,16 @@ class InFlightCap:
         close = sum(1 for passed in self._passed if passed >= self.bound - 1)
         if close >= self.BINDING * len(self._passed):
             self.bound = min(self._most, self.bound + self._step)
-            self._step *= 2
-            self._next = now + self.STEP_SECONDS
+            self._crept = True
+            if self._pause:
+                self._next = now + self._patience()
+            else:
+                self._step *= 2
+                self._next = now + self.STEP_SECONDS
+
+    def _patience(self) -> float:
+        """Seconds to stay at a bound: short where it was lowered by so much that it may be too low."""
+        return self._hold if self._coarse else max(self._hold, self.HOLD_PER_PAUSE * self._pause)
 
     def explains(self, in_flight: int) -> bool:
         """Whether a refusal with so many open looks like a cap's."""
@@ -84,7 +105,12 @@ class InFlightCap:
     def refused(self, now: float, in_flight: int, pause: float) -> bool:
         """A refusal that asks for ``pause`` seconds; True if it was the cap's, and the bound is lower now."""
         apart, self._since = self._since, 0
-        if (apart >= self.APART or self.is_lowered) and self.explains(in_flight):
+        self._trusted = max(0, self._trusted - 1)
+        if (apart >= self.APART or self.is_lowered) and not self._trusted and self.explains(in_flight):
+            self._in_a_row = self._in_a_row + 1 if apart < self.SOON else 1
+            if pause and self._in_a_row > self.MOST_IN_A_ROW:
+                self._give_up()
+                return False
             self.lower(now, in_flight, pause)
             return True
         if self.is_lowered and in_flight < self.DISPROVED * self.bound:
@@ -103,12 +129,25 @@ class InFlightCap:
 
     def lower(self, now: float, in_flight: int, pause: float) -> None:
         """There is a cap below ``in_flight``; finding it cost ``pause`` seconds."""
-        bound = max(1, min(self.bound, in_flight) - 1)
-        again = bound <= self._found + 1 and self._step > 1
+        seen = min(self.bound, in_flight)
+        by_one = self._crept or not pause
+        bound = max(1, seen - (1 if by_one else max(1, round(self.STEP_PER_PAUSE * seen))))
+        again = self._crept and bound <= self._found + 1
         self._hold = min(2 * self._hold, self.LONGEST_HOLD_SECONDS) if again else self.HOLD_SECONDS
         if not self.is_lowered:
             self._first = bound
+        self._coarse = seen - bound > 1
         self.bound = self._found = bound
+        self._pause = pause
         self._step = 1
-        self._next = now + max(self._hold, self.HOLD_PER_PAUSE * pause)
+        self._crept = False
+        self._next = now + self._patience()
         self._passed.clear()
+
+    def _give_up(self) -> None:
+        """It was no cap: one that is found is not contradicted so often."""
+        self.bound = self._found = self._first = self._most
+        self._in_a_row = 0
+        self._trusted = self.TRUSTED
+        self._next = float("inf")
+        self._step = 1

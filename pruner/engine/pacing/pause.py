@@ -11,6 +11,8 @@ class Pause:
 
     LONGEST_SECONDS: Final = 5.0
     """Between two canaries, where the server does not say how long."""
+    USUAL_LATENCY_SECONDS: Final = 0.05
+    """More of a refused canary's way is the distance's, not the server's."""
 
     def __init__(self) -> None:
         self.until = float("-inf")
@@ -43,7 +45,8 @@ class Pause:
     def wait(self, now: float, slot: float, retry_after: float | None) -> None:
         """Pause for as long as the server says, or for twice as long as before; at least for a ``slot``."""
         if self._canary_sent is not None:
-            self.denied += now - self._canary_sent + (0.0 if retry_after else self._seconds)
+            on_its_way = min(now - self._canary_sent, self.USUAL_LATENCY_SECONDS)
+            self.denied += on_its_way + (0.0 if retry_after else self._seconds)
         if retry_after:
             self._seconds = max(retry_after, slot)
         elif self._seconds == 0.0:

@@ -1,6 +1,7 @@
 """What was sent and accepted lately, as far as pacing asks for it. Pure; monotonic seconds."""
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 _FEWEST: Final = 5
@@ -37,6 +38,14 @@ class Traffic:
         rate = len(accepted) / self._recent
         self.peak = max(rate, self.peak or 0.0)
         return rate
+
+    def ages(self, start: float, end: float) -> Iterator[float]:
+        """How long before ``end`` each request went out, the latest first, back to ``start``."""
+        for granted in reversed(self._grants):
+            if granted <= start:
+                return
+            if granted <= end:
+                yield end - granted
 
     def granted_after(self, moment: float) -> int:
         """How many requests went out later than ``moment``."""
