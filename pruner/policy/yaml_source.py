@@ -29,6 +29,7 @@ from pruner.names import printable
 MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_DEPTH: Final = 40
 MAX_VALUES: Final = 500_000
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"
 
 Path = tuple[str | int, ...]
 _CORE_TAG: Final = "tag:yaml.org,2002:"
@@ -110,12 +111,17 @@ def _events(text: str) -> Iterator[Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-        raise YamlError(where, f"not valid YAML: {error.problem or error.context}") from None
+        raise YamlError(where, _sentence(error.problem or error.context)) from None
     except yaml.reader.ReaderError as error:
         problem = f"not valid YAML: {error.reason} (U+{_code_point(error.character):04X})"
         raise YamlError(_position_of(text, error.character), problem) from None
     except yaml.YAMLError as error:
         raise YamlError(Position(1, 1), f"not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _sentence(problem: str | None) -> str:
+    # libyaml has a limit of its own, and may read ahead to it before it hands out the first bracket.
+    return _TOO_DEEP if problem and "nesting depth" in problem else f"not valid YAML: {problem}"
 
 
 def _code_point(character: int | str | bytes) -> int:
@@ -161,7 +167,7 @@ class _Builder:
 
     def _open(self, event: Event) -> None:
         if len(self.stack) >= MAX_DEPTH:
-            raise YamlError(_at(event), f"nested more than {MAX_DEPTH} levels deep")
+            raise YamlError(_at(event), _TOO_DEEP)
         assert isinstance(event, MappingStartEvent | SequenceStartEvent)
         _refuse_marks(event, "mapping" if isinstance(event, MappingStartEvent) else "list")
         container: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
