@@ -16,8 +16,7 @@ class Target(msgspec.Struct, frozen=True, order=True, gc=False):
     tag: str
 
     def __post_init__(self) -> None:
-        names.check_registry(self.registry)
-        names.check_image(self.image)
+        names.check_repository(self.registry, self.image)
         names.check_tag(self.tag)
 
     def __str__(self) -> str:

@@ -31,23 +31,12 @@ class InvalidNameError(InputError):
 
 def is_registry(text: str) -> bool:
     """Whether ``text`` is a valid registry name."""
-    return len(text) <= REGISTRY_MAX_LENGTH and _is_registry(text)
+    return len(text) <= REGISTRY_MAX_LENGTH and _REGISTRY.fullmatch(text) is not None
 
 
 def is_image(text: str) -> bool:
     """Whether ``text`` is a valid image (repository) name."""
-    return len(text) <= IMAGE_MAX_LENGTH and _is_image(text)
-
-
-# Thousands of tags in a row are of one image: its name is matched once, not for each of them.
-@lru_cache(maxsize=64)
-def _is_registry(text: str) -> bool:
-    return _REGISTRY.fullmatch(text) is not None
-
-
-@lru_cache(maxsize=64)
-def _is_image(text: str) -> bool:
-    return _IMAGE.fullmatch(text) is not None
+    return len(text) <= IMAGE_MAX_LENGTH and _IMAGE.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
@@ -73,7 +62,15 @@ def check_image(text: str) -> None:
         raise InvalidNameError(f"'{printable(text)}' is not an image name: use {IMAGE_RULE}")
 
 
+# Thousands of tags in a row are of one image: its names are checked once, not for each of them.
+@lru_cache(maxsize=64)
+def check_repository(registry: str, image: str) -> None:
+    """Raise InvalidNameError unless both are names of their kind."""
+    check_registry(registry)
+    check_image(image)
+
+
 def check_tag(text: str) -> None:
     """Raise InvalidNameError unless ``text`` is a tag name."""
-    if not is_tag(text):
+    if _TAG.fullmatch(text) is None:
         raise InvalidNameError(f"'{printable(text)}' is not a tag name: use {TAG_RULE}")

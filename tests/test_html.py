@@ -20,10 +20,11 @@ from pruner.engine.journal import Claim, Done, End, Journal, RegistryStop, Start
 from pruner.model import Outcome, ReasonKind, Status
 from pruner.plan.file import PlanWriter, open_plan
 from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, KeptTarget, RegistryFacts
-from pruner.report.html import plan_page, run_page, write_plan_page, write_run_page
+from pruner.report.html import RunPage, plan_page, run_page, write_plan_page
 from pruner.report.html.pictures import AgeHistogram, bar, nice_ceiling, samples, time_line
-from pruner.report.html.rows import row_pieces
-from pruner.report.outcomes import RunRecord
+from pruner.report.html.rows import RowSpool, row_pieces
+from pruner.report.outcomes import RunRecord, read_outcomes
+from pruner.report.summary import Summary
 from pruner.report.text import age_text, date_text, size_text
 
 DAY = 86_400_000
@@ -169,8 +170,12 @@ def plan_bytes(plan):
 
 
 def run_bytes(plan, journal, run_id="20261123T120000000Z-0000"):
-    file = io.BytesIO()
-    write_run_page(plan, journal, run_id, file)
+    file, page = io.BytesIO(), RunPage(io.StringIO())
+    record, summary = RunRecord(), Summary()
+    for outcome in read_outcomes(plan, journal, record):
+        summary.take(outcome)
+        page.take(outcome)
+    page.write(file, plan, run_id, record, summary)
     return file.getvalue()
 
 
@@ -321,6 +326,17 @@ def test_repeated_texts_are_written_once_and_numbers_never_confused():
         ["b", 0, None],
         [0, 1, None],
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1203])
+@pytest.mark.parametrize("limit", [10, 1200])
+def test_rows_that_wait_in_a_file_are_the_same(count, limit):
+    rows = [(f"image-{n // 100}", "<é>", n) for n in range(count)]
+    spool = RowSpool(io.StringIO(), limit)
+    for row in rows:
+        spool.add(row)
+    assert "".join(spool.pieces()) in ("".join(row_pieces(rows, limit)), "[\n\n]")
+    assert len(json.loads("".join(row_pieces(rows, limit)))) == min(count, limit)
 
 
 def test_pages_are_well_formed_and_load_nothing(small_pages, hostile_pages):

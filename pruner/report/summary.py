@@ -1,6 +1,6 @@
 """The totals of a run, counted while its outcomes stream by, and the exit code they mean."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -52,8 +52,8 @@ class Summary:
 
     total: int = 0
     counts: Counter[Status] = field(default_factory=Counter)
-    policies: dict[str, Counter[Status]] = field(default_factory=dict)
-    images: dict[str, Counter[Status]] = field(default_factory=dict)
+    policies: defaultdict[str, Counter[Status]] = field(default_factory=lambda: defaultdict(Counter))
+    images: defaultdict[str, Counter[Status]] = field(default_factory=lambda: defaultdict(Counter))
     failures: dict[str, Failures] = field(default_factory=dict)
     bytes_referenced: int = 0
     attempts: int = 0
@@ -64,9 +64,8 @@ class Summary:
         self.total += 1
         self.counts[status] += 1
         self.attempts += outcome.attempts
-        self.policies.setdefault(outcome.policy or "", Counter())[status] += 1
-        image = f"{outcome.target.registry}/{outcome.target.image}"
-        self.images.setdefault(image, Counter())[status] += 1
+        self.policies[outcome.policy or ""][status] += 1
+        self.images[f"{outcome.target.registry}/{outcome.target.image}"][status] += 1
         if status is Status.DELETED:
             self.bytes_referenced += outcome.size or 0
         elif status in (Status.FAILED, Status.UNKNOWN):

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
 import msgspec
@@ -13,7 +15,7 @@ from pruner import __version__
 from pruner.files import atomic_file, private_folder
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
-from pruner.report.html import write_run_page
+from pruner.report.html import RunPage
 from pruner.report.markdown import STORAGE_NOTE, summary_markdown
 from pruner.report.outcomes import RunRecord, read_outcomes
 from pruner.report.summary import Summary, exit_code, hint_for, run_state, totals
@@ -59,34 +61,31 @@ def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report
     with ExitStack() as stack:
         document = stack.enter_context(atomic_file(folder / "report.json"))
         table = stack.enter_context(atomic_file(folder / "outcomes.csv"))
-        _write_outcomes(plan, journal, record, summary, document, table)
+        file = stack.enter_context(atomic_file(folder / "report.html"))
+        page = RunPage(stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)))
+        _write_outcomes(read_outcomes(plan, journal, record), summary, page, document, table)
         facts = report_facts(plan, record, summary, run_id)
         tail = msgspec.json.format(msgspec.json.encode(facts), indent=2)
         document.write(b"\n ],\n" + tail.removeprefix(b"{\n") + b"\n")
-    report = Report(folder, run_id, record, summary)
+        page.write(file, plan, run_id, record, summary)
     with atomic_file(folder / "summary.md") as file:
         file.write(summary_markdown(run_id, plan, record, summary).encode())
-    with atomic_file(folder / "report.html") as file:
-        write_run_page(plan, journal, run_id, file, (record, summary))
-    return report
+    return Report(folder, run_id, record, summary)
 
 
 def _write_outcomes(
-    plan: Plan,
-    journal: Path,
-    record: RunRecord,
-    summary: Summary,
-    document: IO[bytes],
-    table: IO[bytes],
+    outcomes: Iterable[Outcome], summary: Summary, page: RunPage, document: IO[bytes], table: IO[bytes]
 ) -> None:
+    """One pass over a run of any length, into everything that shows each outcome."""
     encode = msgspec.json.Encoder().encode
-    text = io.TextIOWrapper(table, encoding="utf-8", newline="", write_through=True)
+    text = io.TextIOWrapper(table, encoding="utf-8", newline="")
     rows = csv.writer(text)
     rows.writerow(CSV_COLUMNS)
     document.write(f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "outcomes": ['.encode())
     separator = b"\n  "
-    for outcome in read_outcomes(plan, journal, record):
+    for outcome in outcomes:
         summary.take(outcome)
+        page.take(outcome)
         document.write(separator + encode(outcome))
         rows.writerow(csv_row(outcome))
         separator = b",\n  "

@@ -5,6 +5,6 @@ Content-Security-Policy stands behind them.
 """
 
 from pruner.report.html.plan_page import write_plan_page
-from pruner.report.html.run_page import write_run_page
+from pruner.report.html.run_page import RunPage
 
-__all__ = ["write_plan_page", "write_run_page"]
+__all__ = ["RunPage", "write_plan_page"]
