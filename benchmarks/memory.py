@@ -17,6 +17,8 @@ FEW = 1_000
 MANY = 100_000
 MANY_IN_FULL = 1_000_000
 TAGS_PER_IMAGE = 1_000
+BYTES_A_TAG = 1_300
+"""An image is decided as a whole, so its tags are in memory together: 1.3 GB for a million of them."""
 _POLICY = """\
 version: 1
 policies:
@@ -36,15 +38,36 @@ def run(settings: Settings) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         few = _taken(Path(name) / "few", FEW)
         lots = _taken(Path(name) / "many", many)
+        alone = _alone(Path(name) / "alone", many)
     note = f"{many:,} targets / {FEW:,} targets, images of {TAGS_PER_IMAGE:,} tags"
     peaks = [_peak(command, lots[command]["peak_mib"], few[command]["peak_mib"], note) for command in few]
-    return [*peaks, _blocked(lots["run"]["blocked_ms"], few["run"]["blocked_ms"], note)]
+    return [*peaks, *alone, _blocked(lots["run"]["blocked_ms"], few["run"]["blocked_ms"], note)]
 
 
 def _peak(command: str, lots: float, few: float, note: str) -> Figure:
     ratio = lots / few
     sides = f"{lots:.0f} MiB", f"{few:.0f} MiB"
     return Figure(f"peak memory of {command}", ratio, ratio, ratio, 1, *sides, at_most=1.2, note=note)
+
+
+def _alone(folder: Path, tags: int) -> list[Figure]:
+    """What each tag of one large image costs, beyond what a small image does."""
+    folder.mkdir()
+    policy = folder / "policy.yaml"
+    policy.write_text(_POLICY)
+    peaks: dict[str, list[float]] = {"plan": [], "run": []}
+    for size in (FEW, tags):
+        with _emulator(size, per_image=size) as env:
+            plan = ("-o", str(folder / "plan.jsonl"), "--format", "csv")
+            peaks["plan"].append(_command(env, folder, "plan", str(policy), *plan, *_FAST)["peak_mib"])
+            peaks["run"].append(_command(env, folder, "run", str(policy), "--yes", *_FAST)["peak_mib"])
+    figures = []
+    for command, (few, lots) in peaks.items():
+        each = (lots - few) * 2**20 / (tags - FEW)
+        what = f"one image of {tags:,} tags: memory of {command} for each tag"
+        sides = f"{lots:.0f} MiB", f"{few:.0f} MiB"
+        figures.append(Figure(what, each, each, each, 1, *sides, at_most=BYTES_A_TAG, unit="bytes"))
+    return figures
 
 
 def _blocked(lots: float, few: float, note: str) -> Figure:
@@ -95,9 +118,9 @@ def _command(env: dict[str, str], folder: Path, *arguments: str) -> dict[str, fl
 
 
 @contextlib.contextmanager
-def _emulator(targets: int) -> Iterator[dict[str, str]]:
+def _emulator(targets: int, per_image: int = TAGS_PER_IMAGE) -> Iterator[dict[str, str]]:
     """An emulator with so many tags, on the server's core; the environment of its clients."""
-    seed = f"generate:1x{targets // TAGS_PER_IMAGE}x{TAGS_PER_IMAGE}"
+    seed = f"generate:1x{targets // per_image}x{per_image}"
     command = [sys.executable, "-m", "pruner", "emulator", "--seed", seed, "--port", "0"]
     process = start(
         command, cores()[1], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1

@@ -23,17 +23,16 @@ def run(settings: Settings) -> list[Figure]:
     """Measure signing and decoding."""
     pin(cores()[0])
     found = interleaved(
-        {"signer": _sign, "bare": _sign_barely, "read": _read, "tags": _read_tags, "json": _load},
+        {"signer": _sign, "bare": _sign_barely, "read": _read, "json": _load},
         REPEATS,
         warm=True,
     )
     per_tag = f"{work.PAGE_SIZE} tags a page"
     return [
         compare("signature, Signer / hmac.new", found["signer"], found["bare"], "{:.2f} us"),
-        compare("page of a tag list, decoded / json.loads", found["read"], found["json"], "{:.0f} us"),
         compare(
             "page decoded and made into checked tags / json.loads",
-            found["tags"],
+            found["read"],
             found["json"],
             "{:.0f} us",
             note=per_tag,
@@ -68,17 +67,8 @@ def _sign_barely() -> float:
 
 
 def _read() -> float:
-    return _microseconds(PAGES, lambda n: replies.read_tag_page(_PAGE))
-
-
-def _read_tags() -> float:
     now = work.UPDATED_MS + 1
-    return _microseconds(
-        PAGES,
-        lambda n: [
-            replies.to_tag("bench", "team/app", item, now) for item in replies.read_tag_page(_PAGE).items
-        ],
-    )
+    return _microseconds(PAGES, lambda n: replies.read_tag_page(_PAGE, "bench", "team/app", now))
 
 
 def _load() -> float:

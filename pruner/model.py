@@ -87,7 +87,7 @@ class Reason(msgspec.Struct, frozen=True):
         return f"{self.text} ({self.source})" if self.source else self.text
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Whether a tag goes or stays, and why. The first reason is the one that decided.
 
     ``delete_shared`` says that the policy lets the tag go even if a kept tag has the same digest.

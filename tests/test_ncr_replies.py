@@ -24,6 +24,10 @@ def body(**fields):
     return json.dumps(fields).encode()
 
 
+def read_tags(data):
+    return replies.read_tag_page(data, "acme", "web", NOW)
+
+
 def gateway(code, **fields):
     return body(error={"errorCode": code, "message": "Not Found Exception", **fields})
 
@@ -402,11 +406,22 @@ def test_the_next_page(following, read):
     assert (page.total, page.next) == (1, read)
 
 
+def test_a_page_of_tags_has_their_facts():
+    items = [{"name": "v1", "digest": "sha256:1", "full_size": "12"}, {"name": "v2", "full_size": 0}]
+    page = read_tags(body(count=2, results=items))
+    assert [(tag.name, tag.digest, tag.size) for tag in page.items] == [
+        ("v1", "sha256:1", 12),
+        ("v2", None, None),
+    ]
+    with pytest.raises(InputError, match="is not a tag name"):
+        read_tags(body(count=1, results=[{"name": "../x"}]))
+
+
 def test_a_page_without_next_is_the_last():
-    assert replies.read_tag_page(body(count="0", results=[])).next is None
+    assert read_tags(body(count="0", results=[])).next is None
 
 
-@pytest.mark.parametrize("reader", [replies.read_name_page, replies.read_tag_page])
+@pytest.mark.parametrize("reader", [replies.read_name_page, read_tags])
 @pytest.mark.parametrize(
     "data",
     [
@@ -448,15 +463,15 @@ def test_a_page_that_is_none_is_an_error(reader, data):
 )
 def test_a_page_that_is_no_json_is_an_error(data):
     with pytest.raises(MalformedReplyError):
-        replies.read_tag_page(data)
+        read_tags(data)
 
 
 @given(st.binary(max_size=100))
 def test_any_page_is_read_or_malformed(data):
-    for reader in (replies.read_tag_page, replies.read_name_page, replies.read_tag_detail):
+    for reader in (read_tags, replies.read_name_page, replies.read_tag_detail):
         try:
             reader(data)
-        except MalformedReplyError:
+        except (MalformedReplyError, InputError):
             continue
 
 

@@ -1,5 +1,6 @@
 """Inventory + policies -> plan: decides each image as it is listed and writes what goes. Cannot delete."""
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -89,7 +90,8 @@ class PlanBuilder:
                 policies.asks_for_pulls,
             )
         )
-        for entry in sorted([*map(_entry, going), *missing], key=lambda entry: entry.tag):
+        # Decisions come sorted by name, and of a million there is no room for all entries as well.
+        for entry in heapq.merge(map(_entry, going), missing, key=lambda entry: entry.tag):
             self._writer.entry(entry)
 
     def _count(self, listing: ImageListing, going: Sequence[Decision], policies: ImagePolicies) -> None:
@@ -144,6 +146,6 @@ def _missing_targets(listing: ImageListing, policies: ImagePolicies) -> list[Ent
             why,
             missing=True,
         )
-        for name, (item, _) in policies.targets.items()
+        for name, (item, _) in sorted(policies.targets.items())
         if name not in present
     ]

@@ -8,6 +8,7 @@ lines can be told from added or altered ones.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
@@ -158,19 +159,28 @@ class Plan:
 
     def images(self, start: int = 0) -> Iterator[tuple[ImageRecord, list[Entry]]]:
         """Each image with its deletions, or those from byte ``start`` on."""
-        current: ImageRecord | None = None
-        entries: list[Entry] = []
         shared: dict[str, str] = {}
-        for record in self.records(start):
-            if isinstance(record, ImageRecord):
-                if current is not None and entries:
-                    yield current, entries
-                current, entries = record, []
-            elif isinstance(record, Entry) and current is not None:
-                _share(record, current, shared)
-                entries.append(record)
-        if current is not None and entries:
-            yield current, entries
+        for record, streamed in self.streamed_images(start):
+            entries = list(streamed)
+            for entry in entries:
+                _share(entry, record, shared)
+            yield record, entries
+
+    def streamed_images(self, start: int = 0) -> Iterator[tuple[ImageRecord, Iterator[Entry]]]:
+        """As ``images``, with one deletion at a time in memory: each must be taken before the next image."""
+        number = 0
+
+        def image_number(record: Record) -> int:
+            nonlocal number
+            number += isinstance(record, ImageRecord)
+            return number
+
+        for _, group in groupby(self.records(start), image_number):
+            records = iter(group)
+            record = next(records)
+            entries = (entry for entry in records if isinstance(entry, Entry))
+            if isinstance(record, ImageRecord) and (first := next(entries, None)) is not None:
+                yield record, chain((first,), entries)
 
     def edited_images(self) -> Iterator[tuple[ImageRecord, int]]:
         """The images that deletions were removed from, and how many are left of each."""

@@ -116,13 +116,18 @@ class RegistryPolicies:
         )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A tag that something selects for deletion."""
+    """What selects a tag for deletion; one for all the tags that the same rule selects."""
 
-    reason: Reason
+    reasons: tuple[Reason]
     explicit: bool
     delete_shared: bool
+
+    @property
+    def reason(self) -> Reason:
+        """The only one."""
+        return self.reasons[0]
 
 
 def decide(tags: Sequence[Tag], policies: ImagePolicies, now: int) -> list[Decision]:
@@ -165,7 +170,7 @@ class _Decider:
         candidate = self.candidates.get(index)
         if candidate is None:
             return Decision(tag, Action.KEEP, (self.reasons[index],))
-        return Decision(tag, Action.DELETE, (candidate.reason,), candidate.delete_shared)
+        return Decision(tag, Action.DELETE, candidate.reasons, candidate.delete_shared)
 
     def _attachments(self) -> dict[int, str]:
         """Signatures, attestations and bills of materials: their index and the digest they belong to."""
@@ -204,20 +209,21 @@ class _Decider:
         for rule, delete_shared in self.policies.delete:
             verdicts = self._verdicts(rule)
             reason = Reason(ReasonKind.DELETE_RULE, rule.label, rule.policy, rule.source)
+            candidate = _Candidate((reason,), False, delete_shared)
             for index, verdict in enumerate(verdicts):
                 if verdict and index not in self.candidates:
-                    self._select_by(rule, reason, index, verdict, delete_shared)
+                    self._select_by(rule, candidate, index, verdict)
         for index, name in enumerate(self.table.names if self.policies.targets else ()):
             if name in self.policies.targets:
                 item, delete_shared = self.policies.targets[name]
                 reason = Reason(ReasonKind.EXPLICIT_TARGET, "explicit target", item.policy, item.source)
-                self.candidates[index] = _Candidate(reason, True, delete_shared)
+                self.candidates[index] = _Candidate((reason,), True, delete_shared)
 
-    def _select_by(self, rule: Rule, reason: Reason, index: int, verdict: int, delete_shared: bool) -> None:
+    def _select_by(self, rule: Rule, candidate: _Candidate, index: int, verdict: int) -> None:
         if self.table.updated[index] is None:
             self.reasons[index] = _UNKNOWN_AGE
         elif verdict == YES:
-            self.candidates[index] = _Candidate(reason, False, delete_shared)
+            self.candidates[index] = candidate
         elif self.reasons[index] is _UNMATCHED:
             text = f"a fact that '{rule.label}' needs is not known"
             self.reasons[index] = Reason(ReasonKind.UNKNOWN_FACT, text, rule.policy, rule.source)
@@ -336,4 +342,4 @@ class _Decider:
         if self.table.updated[index] is None:
             self.reasons[index] = _UNKNOWN_AGE
         else:
-            self.candidates[index] = _Candidate(reason, False, cause.delete_shared)
+            self.candidates[index] = _Candidate((reason,), False, cause.delete_shared)

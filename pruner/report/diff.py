@@ -16,8 +16,9 @@ class Change(NamedTuple):
 
 
 def _entries(plan: Plan) -> Iterator[Entry]:
-    for _, entries in plan.images():
-        yield from (entry for entry in entries if not entry.missing)
+    for record in plan.records():
+        if isinstance(record, Entry) and not record.missing:
+            yield record
 
 
 def compare_plans(old: Plan, new: Plan) -> Iterator[Change]:

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TAGS_SHOWN: Final = 12
 KEPT_SHOWN: Final = 20
+_PIECE_CHARACTERS: Final = 64 * 1024
 CSV_COLUMNS: Final = (
     "registry",
     "image",
@@ -53,15 +55,15 @@ def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> Non
 
     now = plan.header.decided_at
     cut = 0
-    for record, entries in plan.images():
-        console.print(
-            f"\n[bold]{escape(f'{record.registry}/{record.image}')}[/]  {image_text(record, entries)}"
-        )
-        shown = entries if all_tags else entries[:TAGS_SHOWN]
-        cut += len(entries) - len(shown)
+    for record, entries in plan.streamed_images():
+        shown = list(entries if all_tags else islice(entries, TAGS_SHOWN))
+        more = Tally.of(entries)
+        text = image_text(record, Tally.of(shown).plus(more))
+        console.print(f"\n[bold]{escape(f'{record.registry}/{record.image}')}[/]  {text}")
         console.print(_entries_table(shown, now))
-        if len(shown) < len(entries):
-            console.print(f"  [dim]… and {counted(len(entries) - len(shown), 'more tag')}[/]")
+        cut += more.entries
+        if more.entries:
+            console.print(f"  [dim]… and {counted(more.entries, 'more tag')}[/]")
     for number, kept in enumerate(plan.kept_targets()):
         if number == 0:
             console.print("\n[bold]explicit targets that stay all the same[/]")
@@ -75,12 +77,31 @@ def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> Non
         console.print("[dim]All tags: --all-tags, or --format csv.[/]")
 
 
-def image_text(record: ImageRecord, entries: list[Entry]) -> str:
+class Tally(NamedTuple):
+    """How many deletions there are, and how many of them are of tags that are there."""
+
+    entries: int = 0
+    going: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> "Tally":
+        """Count ``entries``."""
+        total = going = 0
+        for entry in entries:
+            total += 1
+            going += not entry.missing
+        return cls(total, going)
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(self.entries + other.entries, self.going + other.going)
+
+
+def image_text(record: ImageRecord, tally: Tally) -> str:
     """How many tags of an image go and stay."""
     if record.missing:
-        return f"no such image: {counted(len(entries), 'target')} already gone"
-    going = sum(1 for entry in entries if not entry.missing)
-    return f"{going} of {counted(record.tags, 'tag')} go, {record.tags - going} stay"
+        return f"no such image: {counted(tally.entries, 'target')} already gone"
+    return f"{tally.going} of {counted(record.tags, 'tag')} go, {record.tags - tally.going} stay"
 
 
 def _entries_table(entries: list[Entry], now: int) -> Any:
@@ -106,15 +127,15 @@ def json_lines(plan: Plan) -> Iterator[bytes]:
     summary = {name: value for name, value in totals.items() if name not in ("type", "sha256", "check")}
     yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(summary) + b',"images":[\n'
     separator = b""
-    for record, entries in plan.images():
-        item = {
-            "registry": record.registry,
-            "image": record.image,
-            "tags": record.tags,
-            "deletions": sum(1 for entry in entries if not entry.missing),
-            "entries": [_plain_entry(entry) for entry in entries],
-        }
-        yield separator + encode(item)
+    for record, entries in plan.streamed_images():
+        image = {"registry": record.registry, "image": record.image, "tags": record.tags}
+        yield separator + encode(image)[:-1] + b',"entries":['
+        deletions, comma = 0, b""
+        for entry in entries:
+            yield comma + encode(_plain_entry(entry))
+            deletions += not entry.missing
+            comma = b","
+        yield b'],"deletions":' + encode(deletions) + b"}"
         separator = b",\n"
     kept = [
         {"registry": item.registry, "image": item.image, "tag": item.tag, "reason": item.reason}
@@ -131,16 +152,17 @@ def _plain_entry(entry: Entry) -> dict[str, Any]:
 
 
 def csv_lines(plan: Plan) -> Iterator[str]:
-    """The preview as CSV, line by line."""
+    """The preview as CSV, in pieces."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(CSV_COLUMNS)
-    for _, entries in plan.images():
-        for entry in entries:
-            writer.writerow(_csv_row(entry))
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+    for record in plan.records():
+        if isinstance(record, Entry):
+            writer.writerow(_csv_row(record))
+        if buffer.tell() > _PIECE_CHARACTERS:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
     yield buffer.getvalue()
 
 
@@ -164,9 +186,12 @@ def markdown_lines(plan: Plan) -> Iterator[str]:
     """The preview as Markdown of bounded length, fit for a pull-request comment."""
     yield f"## pruner plan\n\n{totals_text(plan)} {STORAGE_NOTE}\n\n"
     rows = []
-    for record, entries in plan.images():
-        rules = sorted({entry.source for entry in entries})
-        going = sum(1 for entry in entries if not entry.missing)
+    for record, entries in plan.streamed_images():
+        sources, going = set(), 0
+        for entry in entries:
+            sources.add(entry.source)
+            going += not entry.missing
+        rules = sorted(sources)
         shown = ", ".join(map(cell, rules[:3])) + (" …" if len(rules) > 3 else "")
         name = code_cell(f"{record.registry}/{record.image}")
         rows.append((name, str(going), str(record.tags - going), shown))

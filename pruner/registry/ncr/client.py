@@ -47,23 +47,20 @@ class NcrReader:
     async def tags(self, registry: str, image: str) -> list[Tag] | None:
         """All tags of an image; None when NCR says that there is no such image."""
         what = f"the tags of {registry}/{image}"
-        path = paths.tags_path(registry, image)
+        now = self._transport.now_ms()
+
+        def read(body: bytes) -> Page[Tag]:
+            # Tags at once: of a million there is no room for what their pages say as well.
+            return replies.read_tag_page(body, registry, image, now)
+
         try:
-            items = await self._list(what, path, replies.read_tag_page, _tag_name)
+            return await self._list(what, paths.tags_path(registry, image), read, _tag_name)
         except ResponseError as error:
             if says_missing(error):
                 return None
             raise
-        now = self._transport.now_ms()
-        tags = []
-        items.reverse()
-        try:
-            while items:
-                # Each item is let go as it becomes a tag: of a million there is no room for both.
-                tags.append(replies.to_tag(registry, image, items.pop(), now))
         except InputError as error:
             raise ListingError(f"{what}: a name that cannot be: {error}") from None
-        return tags
 
     async def has_tag(self, target: Target) -> bool:
         """Whether the tag is there now, by its detail or, where that is no clear answer, by the list."""
@@ -139,5 +136,5 @@ def _name(item: replies.NameItem) -> str:
     return item.name
 
 
-def _tag_name(item: replies.TagItem) -> str:
-    return item.name
+def _tag_name(tag: Tag) -> str:
+    return tag.target.tag

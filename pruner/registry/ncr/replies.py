@@ -50,9 +50,13 @@ _names = msgspec.json.Decoder(list[NameItem])
 _tag = msgspec.json.Decoder(TagItem)
 
 
-def read_tag_page(body: bytes) -> Page[TagItem]:
-    """One page of a tag list; MalformedReplyError if it is not one."""
-    return _page(body, _tags.decode)
+def read_tag_page(body: bytes, registry: str, image: str, now: int) -> Page[Tag]:
+    """One page of an image's tag list, ``now`` in epoch milliseconds.
+
+    MalformedReplyError if it is not one, InputError for an impossible name.
+    """
+    items, total, following = _page(body, _tags.decode)
+    return Page([to_tag(registry, image, item, now) for item in items], total, following)
 
 
 def read_name_page(body: bytes) -> Page[NameItem]:
