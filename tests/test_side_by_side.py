@@ -1,15 +1,20 @@
 """Many small images, and several endpoints: nothing waits that need not."""
 
 import time
+import weakref
 
 import anyio
 import pytest
 from conftest import policy_text, seed
 
 from pruner.emulator import Bucket, Limits
-from pruner.engine.feed import IMAGES_AHEAD, MOST_DELETIONS_AHEAD, _Ahead
+from pruner.engine.feed import IMAGES_AHEAD, MOST_DELETIONS_AHEAD, Feed, _Ahead
+from pruner.engine.journal import Progress
+from pruner.engine.state import RunState
+from pruner.model import ReasonKind
 from pruner.plan import inventory
 from pruner.plan.inventory import list_everything
+from pruner.plan.records import Entry, ImageRecord
 from pruner.registry.paging import Page, collect
 from pruner.room import Room
 
@@ -150,3 +155,60 @@ def test_more_images_are_looked_at_ahead_where_they_are_small(size, small, expec
         return entered
 
     assert anyio.run(work) == expected
+
+
+class Held(list):
+    """A list whose life can be followed."""
+
+    __hash__ = object.__hash__
+
+
+def test_an_image_is_let_go_before_the_next_one_is_waited_for():
+    """A task that waits must not hold the deletions of the image that it looked at last."""
+    alive, most = weakref.WeakSet(), []
+
+    def images():
+        for number in range(200):
+            held = Held(
+                Entry(number, "acme", f"i{number}", "t", "", "", ReasonKind.UNMATCHED, "") for _ in "ab"
+            )
+            alive.add(held)
+            most.append(len(alive))
+            yield ImageRecord("acme", f"i{number}", 1, 1), held
+
+    async def work():
+        state = RunState([])
+        feed = Feed(images(), {}, state, Progress(), lambda *_: None, lambda *_: None, workers=40)
+
+        async def nothing_left(record, entries):
+            await anyio.sleep(0)
+            return []
+
+        feed._prepare_image = nothing_left
+        async with anyio.create_task_group() as group:
+            for _ in range(feed.preparers):
+                group.start_soon(feed.prepare)
+        feed.abandon()
+
+    anyio.run(work)
+    assert len(most) == 200
+    assert max(most) <= IMAGES_AHEAD + 2
+
+
+def test_a_listing_is_let_go_before_the_next_one_is_waited_for():
+    alive, most = weakref.WeakSet(), []
+
+    class Lists(Reader):
+        async def tags(self, registry, image):
+            await anyio.sleep(0.001)
+            held = Held(["t"])
+            alive.add(held)
+            return held
+
+    def take(listing):
+        most.append(len(alive))
+
+    anyio.run(lambda: list_everything({"acme": Lists(1)}, take, 20))
+    assert len(most) == 100
+    # Those that came together wait for their turn in ``take``; those of the turn before are gone.
+    assert max(most) <= 21

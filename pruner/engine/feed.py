@@ -27,7 +27,7 @@ MOST_IMAGES_AHEAD: Final = 64
 DELETIONS_AHEAD_PER_WORKER: Final = 4
 """and more of them while all their deletions are no more than this: what is looked at again long before its
 turn is not looked at again."""
-MOST_DELETIONS_AHEAD: Final = 50_000
+MOST_DELETIONS_AHEAD: Final = 10_000
 """Where even so many are not in four images, there are fewer images, for the sake of memory."""
 
 Ended = Callable[[Entry, Outcome], None]
@@ -78,16 +78,8 @@ class Feed:
     async def prepare(self) -> None:
         """List images ahead of the workers until the plan ends."""
         try:
-            while (found := await self._ahead.enter(self._images)) is not None:
-                record, entries = found
-                try:
-                    if self._state.stop_kind is not None:
-                        return
-                    ready = await self._prepare_image(record, entries)
-                    if ready:
-                        await self._send.send(ready)
-                finally:
-                    self._ahead.leave(len(entries))
+            while await self._prepare_next():
+                pass
         except (GateClosedError, anyio.BrokenResourceError):
             return
         except JournalWriteError as error:
@@ -96,6 +88,20 @@ class Feed:
             self._preparing -= 1
             if self._preparing == 0:
                 self._send.close()
+
+    async def _prepare_next(self) -> bool:
+        """One image; False if there is none. What it holds is let go before the next one is waited for."""
+        found = await self._ahead.enter(self._images)
+        if found is None:
+            return False
+        try:
+            if self._state.stop_kind is not None:
+                return False
+            if ready := await self._prepare_image(*found):
+                await self._send.send(ready)
+        finally:
+            self._ahead.leave(len(found[1]))
+        return True
 
     def abandon(self) -> None:
         """Wake those who wait, because the run is stopping."""

@@ -159,11 +159,14 @@ class Plan:
 
     def images(self, start: int = 0) -> Iterator[tuple[ImageRecord, list[Entry]]]:
         """Each image with its deletions, or those from byte ``start`` on."""
-        shared: dict[str, str] = {}
         for record, streamed in self.streamed_images(start):
-            entries = list(streamed)
-            for entry in entries:
+            # For each image anew: explicit targets have a source of their own each.
+            shared: dict[str, str] = {}
+            entries = []
+            for entry in streamed:
                 _share(entry, record, shared)
+                entries.append(entry)
+            del shared
             yield record, entries
 
     def streamed_images(self, start: int = 0) -> Iterator[tuple[ImageRecord, Iterator[Entry]]]:

@@ -16,7 +16,7 @@ from pruner.tasks import task_group
 
 LISTED_AT_ONCE: Final = 16
 """Images of a reader that are listed at the same time, unless the caller says otherwise."""
-TAGS_WAITING: Final = 100_000
+TAGS_WAITING: Final = 10_000
 """Tags of images that are listed but not yet handed over, at which no further one is begun."""
 
 
@@ -119,14 +119,19 @@ async def _list_in_order(
         while lane:
             if await order.has_to_wait(lane[0][0]):
                 continue
-            index, (registry, image, exists) = lane.popleft()
-            tags = await readers[registry].tags(registry, image) if exists else None
-            order.put(index, ImageListing(registry, image, tags))
+            index, job = lane.popleft()
+            # Nothing of a listing may stay in a local variable: it would be held while the next is read.
+            order.put(index, await _listed(readers[job.registry], job))
 
     async with task_group() as group:
         for lane in lanes.values():
             for _ in range(min(at_once, len(lane))):
                 group.start_soon(work, lane)
+
+
+async def _listed(reader: TagReader, job: _Job) -> ImageListing:
+    tags = await reader.tags(job.registry, job.image) if job.exists else None
+    return ImageListing(job.registry, job.image, tags)
 
 
 class _InOrder:

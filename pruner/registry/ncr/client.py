@@ -15,7 +15,7 @@ from pruner.room import Room
 T = TypeVar("T")
 
 PAGE_SIZE: Final = 100
-TAGS_AT_ONCE: Final = 50_000
+TAGS_AT_ONCE: Final = 10_000
 """Items of lists with several pages that are being read at the same time; a longer one is read alone."""
 
 
