@@ -10,6 +10,7 @@ from benchmarks.results import Results
 
 BENCHMARKS = (
     "end_to_end",
+    "many",
     "throughput",
     "latency",
     "signing",

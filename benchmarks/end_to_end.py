@@ -99,10 +99,13 @@ def pruner(folder: Path, port: int, tags: int, *more: str) -> Spent:
     """``pruner run`` of everything there is."""
     policy = folder / "policy.yaml"
     policy.write_text(_POLICY)
-    limits = ["--max-deletions", str(tags), "--max-share", "100%"]
     endpoint = f"http://127.0.0.1:{port}{work.PREFIX}"
-    command = [sys.executable, "-m", "pruner", "run", policy, "--yes", "--endpoint", endpoint]
-    return spend([*command, *limits, *more], folder)
+    return spend_on(policy, folder, "--endpoint", endpoint, "--max-deletions", str(tags), *more)
+
+
+def spend_on(policy: Path, folder: Path, *more: str) -> Spent:
+    """``pruner run`` of a policy."""
+    return spend([sys.executable, "-m", "pruner", "run", policy, "--yes", *more], folder)
 
 
 def _go(binary: Path, folder: Path, port: int, workers: int) -> Spent:

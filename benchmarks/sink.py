@@ -81,10 +81,14 @@ def fast_sink() -> Iterator[Sink]:
 
 
 @contextlib.contextmanager
-def delayed_sink(seconds: float, images: int = 1) -> Iterator[Sink]:
-    """A raw asyncio server on the server's core that answers after ``seconds`` and lists ``images``."""
+def delayed_sink(seconds: float, images: int = 1, tags: int = work.TAGS_PER_IMAGE) -> Iterator[Sink]:
+    """A raw asyncio server on the server's core that answers after ``seconds``.
+
+    It lists so many ``images`` of so many ``tags`` each.
+    """
     port = _free_port()
-    with _running([sys.executable, "-m", "benchmarks.sink", str(port), str(seconds), str(images)], port):
+    arguments = map(str, (port, seconds, images, tags))
+    with _running([sys.executable, "-m", "benchmarks.sink", *arguments], port):
         yield Sink(port, "raw asyncio server")
 
 
@@ -156,8 +160,8 @@ class _Answering(asyncio.Protocol):
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-async def _serve(port: int, delay: float, images: int) -> None:
-    pages = [work.page(number + 1) for number in range(work.TAGS_PER_IMAGE // work.PAGE_SIZE)]
+async def _serve(port: int, delay: float, images: int, tags: int) -> None:
+    pages = [work.page(number + 1, tags) for number in range(-(-tags // work.PAGE_SIZE))]
     server = await asyncio.get_running_loop().create_server(
         lambda: _Answering(delay, pages, work.name_lists(images)), "127.0.0.1", port, backlog=4096
     )
@@ -165,10 +169,11 @@ async def _serve(port: int, delay: float, images: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until terminated: PORT, SECONDS and how many IMAGES there are."""
+    """Serve until terminated: PORT, SECONDS, how many IMAGES there are and TAGS of each."""
     from benchmarks.loops import run
 
-    run(_serve(int(arguments[0]), float(arguments[1]), int(arguments[2])))
+    port, seconds, images, tags = arguments
+    run(_serve(int(port), float(seconds), int(images), int(tags)))
 
 
 if __name__ == "__main__":

@@ -35,10 +35,9 @@ def targets(count: int) -> Iterator[str]:
         yield f"{PREFIX}/repositories/{REGISTRY}/team%2Fapp-{image:04d}/tags/{tag_name(tag)}"
 
 
-def page(number: int) -> bytes:
-    """A page (from 1) of the tag list that every image has."""
+def page(number: int, tags: int = TAGS_PER_IMAGE) -> bytes:
+    """A page (from 1) of the list of ``tags`` tags that every image has."""
     first = (number - 1) * PAGE_SIZE
-    last_page = TAGS_PER_IMAGE // PAGE_SIZE
     items = [
         {
             "name": tag_name(tag),
@@ -47,10 +46,10 @@ def page(number: int) -> bytes:
             "last_updated": UPDATED_MS,
             "images": [],
         }
-        for tag in range(first, first + PAGE_SIZE)
+        for tag in range(first, min(first + PAGE_SIZE, tags))
     ]
-    following = number + 1 if number < last_page else None
-    return json.dumps({"count": TAGS_PER_IMAGE, "next": following, "results": items}).encode()
+    following = number + 1 if number * PAGE_SIZE < tags else None
+    return json.dumps({"count": tags, "next": following, "results": items}).encode()
 
 
 def name_lists(images: int) -> dict[bytes, bytes]:
