@@ -10,15 +10,18 @@ import msgspec
 
 from pruner.plan.file import Plan
 from pruner.plan.records import Entry, ImageRecord
+from pruner.report.columns import Column, Row, column_lines, print_lines
 from pruner.report.markdown import STORAGE_NOTE, cell, code_cell, table
 from pruner.report.text import age_text, counted, date_text, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 TAGS_SHOWN: Final = 12
 KEPT_SHOWN: Final = 20
 _PIECE_CHARACTERS: Final = 64 * 1024
+_COLUMNS: Final = (Column(share=4), Column(right=True), Column(right=True), Column(share=6, style="dim"))
 CSV_COLUMNS: Final = (
     "registry",
     "image",
@@ -51,30 +54,31 @@ def totals_text(plan: Plan) -> str:
 
 def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> None:
     """The preview for a terminal: each image with the tags that go; long lists are folded."""
-    from rich.markup import escape
+    print_lines(console, _table_lines(plan, console, all_tags))
+    console.print(f"\n{totals_text(plan)}")
+    console.print(f"[dim]{STORAGE_NOTE}[/]")
+
+
+def _table_lines(plan: Plan, console: "Console", all_tags: bool) -> "Iterator[Text]":
+    from rich.text import Text
 
     now = plan.header.decided_at
-    cut = 0
     for record, entries in plan.streamed_images():
         shown = list(entries if all_tags else islice(entries, TAGS_SHOWN))
         more = Tally.of(entries)
         text = image_text(record, Tally.of(shown).plus(more))
-        console.print(f"\n[bold]{escape(f'{record.registry}/{record.image}')}[/]  {text}")
-        console.print(_entries_table(shown, now))
-        cut += more.entries
+        yield Text.assemble("\n", (f"{record.registry}/{record.image}", "bold"), f"  {text}")
+        rows = [_entry_row(entry, now) for entry in shown]
+        yield from column_lines(console, rows, _COLUMNS, indent="  ")
         if more.entries:
-            console.print(f"  [dim]… and {counted(more.entries, 'more tag')}[/]")
+            yield Text(f"  … and {counted(more.entries, 'more tag')}: --all-tags, or --format csv", "dim")
     for number, kept in enumerate(plan.kept_targets()):
         if number == 0:
-            console.print("\n[bold]explicit targets that stay all the same[/]")
+            yield Text("\nexplicit targets that stay all the same", "bold")
         if number >= KEPT_SHOWN and not all_tags:
-            console.print(f"  [dim]… and {plan.footer.kept_targets - number} more[/]")
+            yield Text(f"  … and {plan.footer.kept_targets - number:,} more: --all-tags", "dim")
             break
-        console.print(f"  {escape(f'{kept.registry}/{kept.image}:{kept.tag}: {kept.reason}')}")
-    console.print(f"\n{totals_text(plan)}")
-    console.print(f"[dim]{STORAGE_NOTE}[/]")
-    if cut:
-        console.print("[dim]All tags: --all-tags, or --format csv.[/]")
+        yield Text(f"  {kept.registry}/{kept.image}:{kept.tag}: {kept.reason}")
 
 
 class Tally(NamedTuple):
@@ -104,20 +108,10 @@ def image_text(record: ImageRecord, tally: Tally) -> str:
     return f"{tally.going} of {counted(record.tags, 'tag')} go, {record.tags - tally.going} stay"
 
 
-def _entries_table(entries: list[Entry], now: int) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    grid = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-    grid.add_column(overflow="fold", ratio=4)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(overflow="fold", ratio=6, style="dim")
-    for entry in entries:
-        age = "already gone" if entry.missing else age_text(entry.updated, now)
-        size = "" if entry.missing else size_text(entry.size)
-        grid.add_row(escape(entry.tag), age, size, escape(f"{entry.reason}  ({entry.source})"))
-    return grid
+def _entry_row(entry: Entry, now: int) -> Row:
+    age = "already gone" if entry.missing else age_text(entry.updated, now)
+    size = "" if entry.missing else size_text(entry.size)
+    return entry.tag, age, size, f"{entry.reason}  ({entry.source})"
 
 
 def json_lines(plan: Plan) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pruner.model import Status
+from pruner.report.columns import Column, column_lines, print_lines
 from pruner.report.markdown import STORAGE_NOTE
 from pruner.report.summary import hint_for, totals
 from pruner.report.text import counted, size_text
@@ -12,7 +13,6 @@ from pruner.report.write import Report
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _SHOWN: Final = 30
 _STYLES: Final = {
@@ -30,9 +30,9 @@ def show_summary(report: Report, console: "Console") -> None:
     summary = report.summary
     statuses = [status for status in Status if summary.counts[status]]
     console.print()
-    console.print(_counts_table("policy", summary.policies, statuses))
+    _show_counts(console, "policy", summary.policies, statuses)
     if len(summary.images) > 1 or len(summary.policies) > 1:
-        console.print(_counts_table("image", summary.images, statuses))
+        _show_counts(console, "image", summary.images, statuses)
     _show_failures(report, console)
     _show_stops(report, console)
     sums = totals(report.record)
@@ -47,19 +47,17 @@ def show_summary(report: Report, console: "Console") -> None:
     console.print(f"[dim]{STORAGE_NOTE}[/]")
 
 
-def _counts_table(title: str, counts: Mapping[str, Counter[Status]], statuses: list[Status]) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    grid.add_column(title, overflow="fold")
-    for status in statuses:
-        grid.add_column(status.value, justify="right", style=_STYLES[status])
-    for name, numbers in sorted(counts.items())[:_SHOWN]:
-        grid.add_row(escape(name), *(f"{numbers[status]:,}" for status in statuses))
+def _show_counts(
+    console: "Console", title: str, counts: Mapping[str, Counter[Status]], statuses: list[Status]
+) -> None:
+    columns = [Column(title, share=1)] + [Column(s.value, _STYLES[s], right=True) for s in statuses]
+    rows = [
+        (name, *(f"{numbers[status]:,}" for status in statuses))
+        for name, numbers in sorted(counts.items())[:_SHOWN]
+    ]
+    print_lines(console, column_lines(console, rows, columns))
     if len(counts) > _SHOWN:
-        grid.add_row(f"… and {len(counts) - _SHOWN:,} more, see the report", *("" for _ in statuses))
-    return grid
+        console.print(f"… and {len(counts) - _SHOWN:,} more, see the report")
 
 
 def _show_failures(report: Report, console: "Console") -> None:

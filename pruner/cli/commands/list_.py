@@ -1,6 +1,6 @@
 """``pruner list``."""
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,7 +14,16 @@ from pruner.errors import InputError
 from pruner.model import Tag
 from pruner.plan.inventory import check_registries
 from pruner.policy.policy import RegistrySettings
+from pruner.report.columns import Column, column_lines, print_lines
 from pruner.report.text import date_text, size_text
+
+_COLUMNS: Final = (
+    Column("tag", share=1),
+    Column("updated (UTC)"),
+    Column("last pulled"),
+    Column("size", right=True),
+    Column("digest"),
+)
 
 
 @click.command("list", help="List registries, the images of a registry, or the tags of an image.")
@@ -77,18 +86,15 @@ def _show_tags(tags: list[Tag], form: str) -> None:
 
 
 def _show_table(tags: list[Tag]) -> None:
-    from rich.table import Table
-
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("tag", "updated (UTC)", "last pulled", "size", "digest"):
-        grid.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
-    for tag in tags:
-        digest = (tag.digest or "?").removeprefix("sha256:")[:12]
-        cells = (
+    rows = [
+        (
+            tag.name,
             date_text(tag.updated) or "?",
             date_text(tag.last_pulled) or "?",
             size_text(tag.size),
-            digest,
+            (tag.digest or "?").removeprefix("sha256:")[:12],
         )
-        grid.add_row(tag.name, *cells)
-    result_console().print(grid)
+        for tag in tags
+    ]
+    console = result_console()
+    print_lines(console, column_lines(console, rows, _COLUMNS))
