@@ -1,5 +1,6 @@
 """Rows of the fault matrix: ``@pytest.mark.rows(9, 10)`` says what a test covers, ``saw`` what it found."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Tests under nohup would hand on that SIGHUP is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "rows(*numbers): rows of the fault matrix that a test covers")
     page = config.getoption("--fault-table", None)
     if page and not hasattr(config, "workerinput"):
