@@ -22,13 +22,14 @@ from pruner.engine.state import RunState
 from pruner.model import ReasonKind, Status, Tag, Target
 from pruner.plan.file import Plan, PlanWriter, open_plan
 from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, RegistryFacts
+from pruner.registry.base import Want, want_everything
 from pruner.registry.clients import new_client
+from pruner.registry.endpoint import parse_endpoint
 from pruner.registry.exchange import HttpClient
 from pruner.registry.ncr.client import NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
-from pruner.registry.ncr.endpoint import parse_endpoint
-from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.transport import Transport
+from pruner.registry.secret import Secret
 
 
 class MemoryReader:
@@ -42,7 +43,7 @@ class MemoryReader:
         """Not asked for by the engine."""
         return []
 
-    async def tags(self, registry: str, image: str) -> list[Tag] | None:
+    async def tags(self, registry: str, image: str, want: Want = want_everything) -> list[Tag] | None:
         """The tags of an image, made anew each time."""
         return [
             Tag(

@@ -11,8 +11,8 @@ from benchmarks import work
 from benchmarks.harness import Figure, Settings, compare, cores, interleaved, pin
 from pruner.registry.ncr import replies
 from pruner.registry.ncr.credentials import Credentials
-from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.signing import Signer
+from pruner.registry.secret import Secret
 
 SIGNATURES = 20_000
 PAGES = 100

@@ -72,8 +72,8 @@ class ListingError(PrunerError):
     exit_code = ExitCode.REFUSED
 
 
-Layer = Literal["gateway", "ncr", "unknown"]
-"""Which layer wrote an error body: the API gateway, NCR behind it, or something else (a proxy, nothing)."""
+Layer = Literal["gateway", "ncr", "oci", "unknown"]
+"""Which layer wrote an error body: NCR's API gateway, NCR behind it, an OCI registry, or something else."""
 
 
 class RequestError(PrunerError):
@@ -85,16 +85,16 @@ class RequestError(PrunerError):
 class ResponseError(RequestError):
     """The server answered with something other than success.
 
-    ``status`` is the HTTP status, ``code`` the code of the body (gateway ``errorCode`` or NCR
-    ``returnCode``) or None, ``retry_after`` the raw header value, ``clock_skew`` how many seconds the
-    local clock is ahead of the server's Date header (None without one).
+    ``status`` is the HTTP status, ``code`` the code of the body (gateway ``errorCode``, NCR ``returnCode``,
+    or the name that an OCI registry gives) or None, ``retry_after`` the raw header value, ``clock_skew`` how
+    many seconds the local clock is ahead of the server's Date header (None without one).
     """
 
     def __init__(
         self,
         status: int,
         layer: Layer,
-        code: int | None = None,
+        code: int | str | None = None,
         message: str = "",
         *,
         trace_id: str | None = None,
@@ -111,7 +111,7 @@ class ResponseError(RequestError):
         self.clock_skew = clock_skew
 
     def __str__(self) -> str:
-        who = {"gateway": "gateway code", "ncr": "NCR code", "unknown": "code"}[self.layer]
+        who = {"gateway": "gateway code", "ncr": "NCR code"}.get(self.layer, "code")
         code = "" if self.code is None else f", {who} {self.code}"
         trace = f" (trace id {self.trace_id})" if self.trace_id else ""
         return f"HTTP {self.status}{code}: {self.message or 'no message'}{trace}"

@@ -36,8 +36,23 @@ class Target(msgspec.Struct, frozen=True, order=True, gc=False):
         return cls(registry, image, tag)
 
 
+class Links(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How a tag's manifest hangs together with others, all by digest.
+
+    ``children`` are what an index consists of, ``subject`` is what an artifact (a signature, say) belongs to,
+    ``untagged_referrers`` are artifacts that belong to this one and that no tag names.
+    """
+
+    children: tuple[str, ...] = ()
+    subject: str | None = None
+    untagged_referrers: tuple[str, ...] = ()
+
+
 class Tag(msgspec.Struct, frozen=True, gc=False):
-    """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None."""
+    """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None.
+
+    ``links`` is None for a manifest without any, and where the registry does not tell.
+    """
 
     target: Target
     digest: str | None = None
@@ -45,6 +60,7 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
     created: int | None = None
     updated: int | None = None
     last_pulled: int | None = None
+    links: Links | None = None
 
     @property
     def name(self) -> str:
@@ -73,6 +89,7 @@ class ReasonKind(StrEnum):
     UNKNOWN_DIGEST = "unknown_digest"
     KEEP_AT_LEAST = "keep_at_least"
     COSIGN = "cosign"
+    LINKED = "linked"
 
 
 class Reason(msgspec.Struct, frozen=True):

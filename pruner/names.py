@@ -14,6 +14,8 @@ _REGISTRY: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_PART: Final = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _IMAGE: Final = re.compile(rf"{_IMAGE_PART}(?:/{_IMAGE_PART})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ATTACHMENT: Final = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
+_REFERRERS: Final = re.compile(r"sha256-([0-9a-f]{64})")
 REGISTRY_MAX_LENGTH: Final = 63
 IMAGE_MAX_LENGTH: Final = 255
 
@@ -48,6 +50,21 @@ def printable(text: str, limit: int = 200) -> str:
     """``text`` with control, bidirectional and other unprintable characters escaped, cut at ``limit``."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
     return shown if len(text) <= limit else f"{shown}… ({len(text)} characters)"
+
+
+def attachment_subject(tag: str) -> str | None:
+    """The digest of the image that a cosign-style tag belongs to, or None for an ordinary tag."""
+    match = _ATTACHMENT.fullmatch(tag)
+    return None if match is None else f"sha256:{match[1]}"
+
+
+def referrers_subject(tag: str) -> str | None:
+    """The digest whose referrers a tag lists, or None for another tag.
+
+    Source: the OCI Distribution specification, "Referrers Tag Schema".
+    """
+    match = _REFERRERS.fullmatch(tag)
+    return None if match is None else f"sha256:{match[1]}"
 
 
 def check_registry(text: str) -> None:

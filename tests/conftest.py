@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY, Emulator, EmulatorConfig, running_in_thread
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("pruner", deadline=None)
+settings.load_profile("pruner")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so, and the programs under test would inherit it.

@@ -30,7 +30,7 @@ from pruner.registry.ncr.credentials import (
     from_configure,
     from_environment,
 )
-from pruner.registry.ncr.secret import Secret
+from pruner.registry.secret import Secret
 
 KEY = "AKIDEXAMPLE000000001"
 OTHER_KEY = "AKIDEXAMPLE000000002"

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.errors import ExitCode, InputError
-from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS, Endpoint, parse_endpoint, region_endpoint
+from pruner.registry.endpoint import Endpoint, parse_endpoint
+from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS, region_endpoint
 from pruner.registry.ncr.protocol import REGION_PREFIXES
 
 REGIONS = {

@@ -76,13 +76,13 @@ def test_deciding_is_pure():
 
 
 def test_no_code_can_delete_an_image_or_a_registry():
-    """DELETE is sent from one place, and its path always ends in a tag."""
+    """DELETE is sent from one place for each kind of registry, and always names a tag or a digest."""
     users = [
-        path.name
+        str(path.relative_to(ROOT / "pruner/registry"))
         for path in (ROOT / "pruner").rglob("*.py")
         if '"DELETE"' in path.read_text() and "emulator" not in path.parts
     ]
-    assert users == ["client.py"]
+    assert sorted(users) == ["ncr/client.py", "oci/deleter.py"]
 
 
 def test_is_typed_and_has_a_version():

@@ -229,7 +229,7 @@ class Reader:
     async def images(self, registry):
         return sorted(self.contents[registry])
 
-    async def tags(self, registry, image):
+    async def tags(self, registry, image, want):
         names = self.contents[registry].get(image)
         return None if names is None else [tag(image, name, registry, updated=1) for name in names]
 

@@ -37,11 +37,11 @@ from pruner.errors import (
 from pruner.model import Target
 from pruner.registry import aiohttp_client
 from pruner.registry.clients import CHOICE, new_client
+from pruner.registry.endpoint import Endpoint
 from pruner.registry.ncr.client import PAGE_SIZE, NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
-from pruner.registry.ncr.endpoint import Endpoint
-from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.transport import Transport
+from pruner.registry.secret import Secret
 from pruner.registry.wire import client as wire_client
 
 ACCESS_KEY = "AKIDEXAMPLE000000001"
@@ -192,7 +192,7 @@ def signature(method, target, timestamp):
 
 async def test_the_bytes_of_a_delete():
     async with serving(NO_CONTENT) as wire, client(wire.port) as transport:
-        assert await NcrDeleter(transport).delete(TARGET) == 204
+        assert await NcrDeleter(transport).delete(TARGET, None) == (204, True)
     assert wire.lines == [f"DELETE {TAG_PATH} HTTP/1.1"]
     assert b"hello%2Fworld" in wire.heads[0]
     headers = wire.headers()
@@ -242,7 +242,7 @@ async def test_every_attempt_is_signed_at_its_own_time():
         client(wire.port, clock=lambda: next(times)) as transport,
     ):
         for _ in range(2):
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     stamps = [wire.headers(n)["x-ncp-apigw-timestamp"] for n in (0, 1)]
     assert stamps == ["1700000000000", "1700000007999"]
     for n, stamp in enumerate(stamps):
@@ -276,9 +276,9 @@ async def test_a_proxy_of_the_environment_is_not_taken_by_itself(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_a_success_is_its_status(status):
+async def test_only_204_confirms_a_delete(status):
     async with serving(answer(status)) as wire, client(wire.port) as transport:
-        assert await NcrDeleter(transport).delete(TARGET) == status
+        assert await NcrDeleter(transport).delete(TARGET, None) == (status, status == 204)
 
 
 async def test_requests_are_counted():
@@ -324,7 +324,7 @@ async def test_a_delete_is_never_sent_twice_by_itself():
     async with serving(dying_on_delete()) as wire, client(wire.port) as transport:
         await reader_of(transport).registries()
         with pytest.raises(LostReplyError):
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     assert [line.split()[0] for line in wire.lines] == ["GET", "DELETE"]
 
 
@@ -335,7 +335,7 @@ async def test_otherwise_aiohttp_would_send_it_twice(way):
         transport.client.session._retry_connection = True
         await reader_of(transport).registries()
         with pytest.raises(LostReplyError):
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     assert [line.split()[0] for line in wire.lines] == ["GET", "DELETE", "DELETE"]
 
 
@@ -352,7 +352,7 @@ def closed_port():
 async def test_connection_refused(closed_port):
     async with client(closed_port) as transport:
         with pytest.raises(ConnectError, match=f"http://127.0.0.1:{closed_port}: no connection") as caught:
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     assert not isinstance(caught.value, CertificateError)
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     shows_no_secret(caught.value)
@@ -365,7 +365,7 @@ async def test_a_host_that_does_not_exist(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
     async with client(1, host="ncr.invalid") as transport:
         with pytest.raises(ConnectError, match=r"http://ncr\.invalid:1: the host name cannot be resolved"):
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
 
 
 async def test_no_connection_in_time(monkeypatch, way):
@@ -408,7 +408,7 @@ async def test_a_trusted_certificate(bundle):
         serving(NO_CONTENT, tls_of(AUTHORITY, "127.0.0.1")) as wire,
         client(wire.port, scheme="https", ca_bundle=bundle) as transport,
     ):
-        assert await NcrDeleter(transport).delete(TARGET) == 204
+        assert await NcrDeleter(transport).delete(TARGET, None) == (204, True)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ async def test_a_certificate_that_cannot_be_trusted(bundle, tls, reason):
         client(wire.port, scheme="https", ca_bundle=bundle) as transport,
     ):
         with pytest.raises(CertificateError, match=reason) as caught:
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     assert wire.heads == []
     assert f"https://127.0.0.1:{wire.port}" in str(caught.value)
     shows_no_secret(caught.value)
@@ -661,7 +661,7 @@ async def test_an_error_is_typed_and_without_the_echoed_signature():
     body = {"error": {"errorCode": 200, "message": f"bad signature {sent}"}}
     async with serving(answer(401, body, date)) as wire, client(wire.port) as transport:
         with pytest.raises(ResponseError) as caught:
-            await NcrDeleter(transport).delete(TARGET)
+            await NcrDeleter(transport).delete(TARGET, None)
     error = caught.value
     assert (error.status, error.layer, error.code, error.trace_id) == (401, "gateway", 200, "t-1")
     assert error.clock_skew == pytest.approx(600)

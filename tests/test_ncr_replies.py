@@ -12,7 +12,7 @@ from pruner.errors import InputError, MalformedReplyError
 from pruner.names import check_image
 from pruner.registry.ncr import replies
 from pruner.registry.ncr.errors import read_error_body, response_error
-from pruner.registry.ncr.times import epoch_ms
+from pruner.registry.times import epoch_ms
 from pruner.text import MESSAGE_LIMIT
 
 NOW = 1_700_000_000_000

@@ -19,6 +19,7 @@ from pruner.errors import (
     RequestError,
     ResponseError,
 )
+from pruner.registry.base import Deletion
 
 NOW = 1_700_000_000.0
 
@@ -60,6 +61,14 @@ ANSWERS = [
     (429, "gateway", None, "THROTTLED", "THROTTLED"),
     (429, "unknown", None, "THROTTLED", "THROTTLED"),
     (429, "unknown", 400, "THROTTLED", "THROTTLED"),
+    (404, "oci", "MANIFEST_UNKNOWN", "GONE", "GONE"),
+    (404, "oci", "NAME_UNKNOWN", "GONE", "GONE"),
+    (404, "oci", "BLOB_UNKNOWN", "RECHECK", "FAIL"),
+    (401, "oci", "UNAUTHORIZED", "STOP_CREDENTIALS", "STOP_CREDENTIALS"),
+    (403, "oci", "DENIED", "STOP_REGISTRY", "STOP_REGISTRY"),
+    (405, "oci", "UNSUPPORTED", "STOP_REGISTRY", "STOP_REGISTRY"),
+    (405, "unknown", None, "FAIL", "FAIL"),
+    (429, "oci", "TOOMANYREQUESTS", "THROTTLED", "THROTTLED"),
     (500, "unknown", None, "RECHECK", "RETRY"),
     (502, "unknown", None, "RECHECK", "RETRY"),
     (503, "unknown", None, "RECHECK", "RETRY"),
@@ -105,16 +114,15 @@ def test_without_an_answer(error, for_delete, for_read):
     assert classify_read(error) is Verdict[for_read]
 
 
-@pytest.mark.parametrize(
-    ("status", "verdict"), [(204, "DONE"), *((s, "RECHECK") for s in (200, 201, 202, 206))]
-)
-def test_only_204_confirms_a_delete(status, verdict):
-    assert classify_delete(status) is Verdict[verdict]
+def test_a_success_that_confirms_nothing_is_looked_at_again():
+    assert classify_delete(Deletion(204, confirmed=True)) is Verdict.DONE
+    assert classify_delete(Deletion(200, confirmed=False)) is Verdict.RECHECK
 
 
-@given(
-    st.integers(400, 999), st.sampled_from(["gateway", "ncr", "unknown"]), st.none() | st.integers(-999, 9999)
-)
+CODES = st.none() | st.integers(-999, 9999) | st.sampled_from(["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "DENIED"])
+
+
+@given(st.integers(400, 999), st.sampled_from(["gateway", "ncr", "oci", "unknown"]), CODES)
 def test_what_no_answer_may_ever_mean(status, layer, code):
     error = ResponseError(status, layer, code)
     verdict, read = classify_delete(error), classify_read(error)
@@ -122,7 +130,8 @@ def test_what_no_answer_may_ever_mean(status, layer, code):
     assert verdict is not Verdict.RETRY, (
         "an answered DELETE is sent again only after reading, or when refused"
     )
-    assert (verdict is Verdict.GONE) == (status == 404 and layer == "ncr")
+    says_gone = layer == "ncr" or (layer == "oci" and code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN"))
+    assert (verdict is Verdict.GONE) == (status == 404 and says_gone)
     assert read not in (Verdict.DONE, Verdict.RECHECK)
 
 

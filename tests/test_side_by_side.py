@@ -67,7 +67,7 @@ class Reader:
     async def images(self, registry):
         return [f"i{number:03}" for number in range(100)]
 
-    async def tags(self, registry, image):
+    async def tags(self, registry, image, want=None):
         self.begun += 1
         self.listing += 1
         self.most = max(self.most, self.listing)
@@ -199,7 +199,7 @@ def test_a_listing_is_let_go_before_the_next_one_is_waited_for():
     alive, most = weakref.WeakSet(), []
 
     class Lists(Reader):
-        async def tags(self, registry, image):
+        async def tags(self, registry, image, want=None):
             await anyio.sleep(0.001)
             held = Held(["t"])
             alive.add(held)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.registry.ncr.credentials import Credentials
-from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.signing import Signer
+from pruner.registry.secret import Secret
 
 ACCESS_KEY = "AKIDEXAMPLE000000001"
 SECRET_KEY = "SKEXAMPLE0000000000000000000000000000001"

@@ -15,8 +15,8 @@ from pruner.registry.aiohttp_client import AiohttpClient
 from pruner.registry.ncr.client import NcrDeleter
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
 from pruner.registry.ncr.endpoint import region_endpoint
-from pruner.registry.ncr.secret import Secret
 from pruner.registry.ncr.transport import Transport
+from pruner.registry.secret import Secret
 from pruner.registry.tls import tls_context
 
 TARGET = Target("my-registry", "hello/world", "v1.0.0")
@@ -56,9 +56,9 @@ def answers():
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-async def test_a_success_is_its_status(deleter, answers, status):
+async def test_only_204_confirms_a_delete(deleter, answers, status):
     answers(status=status)
-    assert await deleter.delete(TARGET) == status
+    assert await deleter.delete(TARGET, None) == (status, status == 204)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_a_success_is_its_status(deleter, answers, status):
 async def test_an_error_is_typed(deleter, answers, status, body, layer, code):
     answers(status=status, payload=body, headers={"Retry-After": "3"})
     with pytest.raises(ResponseError) as caught:
-        await deleter.delete(TARGET)
+        await deleter.delete(TARGET, None)
     assert (caught.value.status, caught.value.layer, caught.value.code) == (status, layer, code)
     assert caught.value.retry_after == "3"
 
@@ -83,7 +83,7 @@ async def test_an_error_is_typed(deleter, answers, status, body, layer, code):
 async def test_a_redirect_is_an_error(deleter, answers):
     answers(status=307, headers={"Location": "https://elsewhere.example/"})
     with pytest.raises(RedirectError, match=r"redirects to https://elsewhere\.example/"):
-        await deleter.delete(TARGET)
+        await deleter.delete(TARGET, None)
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ async def test_a_redirect_is_an_error(deleter, answers):
 async def test_a_broken_connection_says_whether_the_request_may_have_arrived(deleter, answers, broken, meant):
     answers(exception=broken)
     with pytest.raises(meant):
-        await deleter.delete(TARGET)
+        await deleter.delete(TARGET, None)

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from pruner.cli.options import ConnectionOptions
+from pruner.cli.places import NcrPlace, OciPlace, Place, endpoint_asked_for, oci_settings, place_of
 from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
@@ -17,45 +18,32 @@ from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.retry import Backoff
-from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.clients import new_client, proxy_for
+from pruner.registry.exchange import JSON_HEADERS, HttpClient
 from pruner.registry.ncr.client import TAGS_AT_ONCE, NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import CredentialSource, default_configure_path
-from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS, Endpoint, parse_endpoint, region_endpoint
+from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS
 from pruner.registry.ncr.transport import Transport
 from pruner.room import Room
 
 if TYPE_CHECKING:
     from pruner.registry.base import TagReader
+    from pruner.registry.oci.known import KnownManifests
 
 DEFAULT_RATE = float("inf")
 DEFAULT_CONCURRENCY = 64
 """At 30 ms enough for 2,000 requests per second; the pacer finds where the server allows less."""
 
 
-def endpoint_asked_for(options: ConnectionOptions) -> str | None:
-    """The endpoint that the command line or the environment names, or None."""
-    if options.endpoint and options.region:
-        raise InputError(
-            f"'{options.endpoint}' (--endpoint, PRUNER_ENDPOINT) and '{options.region}' (--region, "
-            f"PRUNER_REGION) both say where the registry is; give one of them"
-        )
-    if options.endpoint:
-        return str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
-    return str(region_endpoint(options.region)) if options.region else None
-
-
-class _Place(NamedTuple):
-    endpoint: Endpoint
-    region: str | None
-    profile: str | None
+class _Sends(Protocol):
+    requests_sent: int
 
 
 class _Connection(NamedTuple):
     access: RegistryAccess
-    transport: Transport
+    transport: _Sends
     account: str
 
 
@@ -73,14 +61,15 @@ class Connections:
     ) -> None:
         endpoint_asked_for(options)
         self._options = options
-        self._settings = settings
+        self._settings = {**settings, **oci_settings(options)}
         self._talk = talk
         self._env = env
         self._state = state
-        self._open: dict[_Place, _Connection] = {}
-        self._places: dict[str, _Place] = {}
+        self._open: dict[Place, _Connection] = {}
+        self._places: dict[str, Place] = {}
         self._stack = AsyncExitStack()
         self._room = Room(TAGS_AT_ONCE)
+        self._manifests: KnownManifests | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,57 +97,72 @@ class Connections:
         self._open[place] = await self._connect(place)
         return self._open[place].access
 
-    def _place(self, registry: str) -> _Place:
-        """Where a registry is: the command line, then the environment, then the policies."""
-        options, settings = self._options, self._settings.get(registry)
-        profile = options.profile or (settings.profile if settings else None)
-        plain = options.allow_plain_http
-        if options.endpoint:
-            return _Place(parse_endpoint(options.endpoint, allow_plain_http=plain), None, profile)
-        if options.region:
-            return _Place(region_endpoint(options.region), options.region, profile)
-        if settings is not None and settings.endpoint:
-            return _Place(parse_endpoint(settings.endpoint, allow_plain_http=plain), None, profile)
-        if settings is not None and settings.region:
-            return _Place(region_endpoint(settings.region), settings.region, profile)
-        what = f"registry '{registry}'" if registry else "the registry"
-        raise InputError(
-            f"where is {what}? Write its region or endpoint under 'registries' in a policy, or give "
-            f"--region or --endpoint"
-        )
+    def _place(self, registry: str) -> Place:
+        return place_of(registry, self._options, self._settings)
 
-    async def _connect(self, place: _Place) -> _Connection:
+    async def _connect(self, place: Place) -> _Connection:
+        if isinstance(place, OciPlace):
+            return await self._connect_oci(place)
+        return await self._connect_ncr(place)
+
+    async def _connect_ncr(self, place: NcrPlace) -> _Connection:
         credentials = await CredentialSource.find(self._env, default_configure_path(self._env), place.profile)
         current = credentials.current
-        self._talk.say(f"Credentials: {current.source}, key {current.masked_key}; endpoint {place.endpoint}")
+        self._talk.say(f"Credentials: {current.source}, key {current.masked_key}; endpoint {place.at}")
         if place.region in EXPERIMENTAL_REGIONS:
             self._talk.warn(f"region {place.region} is experimental: its endpoint is not documented")
-        if place.endpoint.is_plain_http and self._options.allow_plain_http:
-            self._talk.warn("plain http: everybody on the way can read and repeat these requests")
-        proxy = proxy_for(place.endpoint.origin, self._env)
-        if proxy:
-            self._talk.warn("a proxy is used; one that rewrites %2F breaks every signature (HTTP 401)")
-        client = new_client(
-            place.endpoint.origin, ca_bundle=self._options.ca_bundle, proxy=proxy, env=self._env
-        )
+        self._warn_of_way(place.at.origin, "one that rewrites %2F breaks every signature (HTTP 401)")
+        client = self._client(place.at.origin, JSON_HEADERS)
         self._stack.push_async_callback(client.close)
-        transport = Transport(client, place.endpoint, credentials, timeout=self._options.timeout)
-        hint = None
-        if self._state is not None:
-            hint = rate_hint(self._state, str(place.endpoint), current.access_key)
-        pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
-        gate = Gate(pacer, asyncio.get_running_loop().time)
-        backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
-        reader = NcrReader(transport, Governor(gate, backoff, dice), self._room)
-        rechecker = NcrReader(transport, Governor(gate, backoff, dice, essential=True))
+        transport = Transport(client, place.at, credentials, timeout=self._options.timeout)
+        gate, governor, essential = self._governed(place, current.access_key)
+        reader = NcrReader(transport, governor, self._room)
+        rechecker = NcrReader(transport, essential)
         access = RegistryAccess(reader, rechecker, NcrDeleter(transport), gate)
         return _Connection(access, transport, current.access_key)
 
-    def _at(self, place: _Place) -> list[RegistrySettings]:
+    async def _connect_oci(self, place: OciPlace) -> _Connection:
+        from pruner.cli.oci_connection import OciConnection, known_manifests
+
+        registries = [name for name, own in self._places.items() if own == place]
+        opened = await OciConnection.find(place, registries, self._env, self._talk)
+        self._warn_of_way(place.at.origin, "it sees the login unless the registry is https")
+        transport = opened.open(self._client, self._options.timeout, self._stack)
+        gate, *governors = self._governed(place, opened.account)
+        if self._manifests is None:
+            self._manifests = known_manifests(self._env, self._stack)
+        access = opened.access(transport, gate, (governors[0], governors[1]), self._manifests)
+        return _Connection(access, transport, opened.account)
+
+    def _warn_of_way(self, origin: str, proxied: str) -> None:
+        """Say who can read what is sent; ``proxied`` says what a proxy does."""
+        if origin.startswith("http://") and self._options.allow_plain_http:
+            self._talk.warn("plain http: everybody on the way can read and repeat these requests")
+        if proxy_for(origin, self._env):
+            self._talk.warn(f"a proxy is used; {proxied}")
+
+    def _client(self, origin: str, common: Mapping[str, str]) -> HttpClient:
+        return new_client(
+            origin,
+            ca_bundle=self._options.ca_bundle,
+            proxy=proxy_for(origin, self._env),
+            env=self._env,
+            common=common,
+        )
+
+    def _governed(self, place: Place, account: str) -> tuple[Gate, Governor, Governor]:
+        """A gate, and what reads through it: while all is well, and also while a run is stopping."""
+        hint = None if self._state is None else rate_hint(self._state, str(place.at), account)
+        pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
+        gate = Gate(pacer, asyncio.get_running_loop().time)
+        backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
+        return gate, Governor(gate, backoff, dice), Governor(gate, backoff, dice, essential=True)
+
+    def _at(self, place: Place) -> list[RegistrySettings]:
         names = [name for name, own in self._places.items() if own == place]
         return [self._settings[name] for name in names if name in self._settings]
 
-    def _rate(self, place: _Place) -> float:
+    def _rate(self, place: Place) -> float:
         declared = [item.requests_per_second for item in self._at(place) if item.requests_per_second]
         return self._options.rate or min(declared, default=DEFAULT_RATE)
 
@@ -170,7 +174,7 @@ class Connections:
 
     def lanes(self, registries: Iterable[str]) -> list[list[str]]:
         """``registries`` by the connection that they share."""
-        found: dict[_Place, list[str]] = {}
+        found: dict[Place, list[str]] = {}
         for registry in registries:
             found.setdefault(self._places[registry], []).append(registry)
         return list(found.values())
@@ -183,15 +187,11 @@ class Connections:
                 continue
             if (rate := pacer.estimate or pacer.peak) is not None:
                 limit = pacer.estimate is not None
-                save_rate(self._state, str(place.endpoint), connection.account, rate, limit=limit)
+                save_rate(self._state, str(place.at), connection.account, rate, limit=limit)
 
     def facts(self) -> dict[str, RegistryFacts]:
         """Where each registry is, for the plan."""
-        return {
-            registry: RegistryFacts(str(place.endpoint), place.region, place.profile)
-            for registry, place in sorted(self._places.items())
-            if registry
-        }
+        return {registry: place.facts() for registry, place in sorted(self._places.items()) if registry}
 
     def readers(self) -> "dict[str, TagReader]":
         """The reader of each registry."""
@@ -200,8 +200,7 @@ class Connections:
     def lock_scopes(self) -> list[tuple[str, str, str]]:
         """Endpoint, account and registry of everything that is open."""
         return [
-            (str(place.endpoint), self._open[place].account, registry)
-            for registry, place in self._places.items()
+            (str(place.at), self._open[place].account, registry) for registry, place in self._places.items()
         ]
 
     @property

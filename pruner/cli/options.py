@@ -23,6 +23,8 @@ class ConnectionOptions:
     timeout: float = 30.0
     ca_bundle: str | None = None
     allow_plain_http: bool = False
+    oci: tuple[str, ...] = ()
+    """Registries that no policy describes, as ``NAME=URL``."""
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -57,6 +59,12 @@ def connection_options(function: F) -> F:
                 help="URL before /repositories; wins over policies.",
             ),
             click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
+            click.option(
+                "--oci",
+                multiple=True,
+                metavar="NAME=URL",
+                help="A registry of the OCI kind.",
+            ),
             click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
             click.option(
                 "--rate", callback=_rate, metavar="N|auto", help="Most requests per second (auto: find out)."

@@ -15,14 +15,21 @@ from pruner.plan.guards import Guards
 from pruner.plan.inventory import Take, check_registries, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
-from pruner.policy.policy import PolicySet
+from pruner.policy.policy import PolicySet, RegistrySettings
 from pruner.policy.retention import RegistryPolicies
 
 
-def indexed(policies: PolicySet, keep_at_least: int | None) -> dict[str, RegistryPolicies]:
-    """The policies of each registry."""
+def indexed(
+    policies: PolicySet, keep_at_least: int | None, facts: Mapping[str, RegistryFacts] | None = None
+) -> dict[str, RegistryPolicies]:
+    """The policies of each registry, of which ``facts`` may say more than the policies do."""
+    described: dict[str, RegistryFacts | RegistrySettings] = {**policies.registries, **(facts or {})}
     return {
-        registry: RegistryPolicies(policies.in_registry(registry), keep_at_least)
+        registry: RegistryPolicies(
+            policies.in_registry(registry),
+            keep_at_least,
+            takes_siblings=registry in described and described[registry].takes_siblings,
+        )
         for registry in policies.registry_names
     }
 
@@ -63,9 +70,10 @@ async def plan_live(
     await connections.open(policies.registry_names)
     readers = connections.readers()
     await check_registries(readers)
-    index = indexed(policies, guards.keep_at_least)
+    facts = connections.facts()
+    index = indexed(policies, guards.keep_at_least, facts)
     now = int(time.time() * 1000)
-    request = PlanRequest(policies, connections.facts(), guards, now, now)
+    request = PlanRequest(policies, facts, guards, now, now)
     with atomic_file(path) as file:
         builder = PlanBuilder(request, index, file)
         await list_images(readers, index, builder.take, connections.concurrency)
@@ -78,10 +86,9 @@ def plan_offline(source: Source, policies: PolicySet, guards: Guards, path: Path
     """Decide from a saved inventory and write a plan to ``path``; touches no network."""
     inventory = source.inventory
     assert inventory is not None
-    index = indexed(policies, guards.keep_at_least)
-    facts: dict[str, RegistryFacts] = {
-        name: known for name, known in inventory.header.registries.items() if name in index
-    }
+    named = set(policies.registry_names)
+    facts = {name: known for name, known in inventory.header.registries.items() if name in named}
+    index = indexed(policies, guards.keep_at_least, facts)
     request = PlanRequest(policies, facts, guards, inventory.header.listed_at, source.moment)
     with atomic_file(path) as file:
         builder = PlanBuilder(request, index, file)

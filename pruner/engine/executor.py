@@ -10,9 +10,9 @@ from pruner.engine.access import RegistryAccess
 from pruner.engine.feed import Feed
 from pruner.engine.gate import GateClosedError
 from pruner.engine.governor import (
-    PERMISSION_HINT,
     THROTTLED_SECONDS,
     credentials_sentence,
+    permission_sentence,
     quota_sentence,
     report_to_gate,
     wrong_endpoint_sentence,
@@ -23,6 +23,7 @@ from pruner.engine.state import RunState
 from pruner.errors import ListingError, PrunerError, RequestError, ResponseError
 from pruner.model import Outcome, Status, StopKind, Target
 from pruner.plan.records import Entry, ImageRecord
+from pruner.registry.base import Deletion
 from pruner.tasks import task_group
 
 OUTAGE_SECONDS: Final = 600.0
@@ -50,6 +51,8 @@ class _Trial:
     missing_said: bool = False
     """The answer was one that a tag which is not there may get."""
     last_error: RequestError | None = None
+    status: int | None = None
+    """Of the last success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,9 @@ class Executor:
             return None
         try:
             self._begin(trial)
-            result: int | RequestError = await trial.access.deleter.delete(trial.target)
+            result: Deletion | RequestError = await trial.access.deleter.delete(
+                trial.target, trial.entry.digest
+            )
         except RequestError as error:
             result = error
         except BaseException:
@@ -158,6 +163,7 @@ class Executor:
             report_to_gate(gate, verdict, result, sent_at, self._wall_clock())
         else:
             trial.last_error = None
+            trial.status = result.status
             gate.accepted(sent_at)
         return verdict
 
@@ -172,7 +178,7 @@ class Executor:
     async def _settle(self, trial: _Trial, verdict: Verdict) -> bool:
         """Act on a verdict; whether the target has ended."""
         if verdict is Verdict.DONE:
-            self._finish(trial, Status.DELETED, 204)
+            self._finish(trial, Status.DELETED, trial.status)
         elif verdict is Verdict.GONE:
             # After an attempt in doubt, a 404 is that attempt's success.
             self._finish(trial, Status.DELETED if trial.in_doubt else Status.GONE, 404)
@@ -257,8 +263,7 @@ class Executor:
         registry = trial.entry.registry
         self._leave(trial)
         if verdict is Verdict.STOP_REGISTRY:
-            reason = f"no permission to delete: {error}; {PERMISSION_HINT}"
-            self.stop_registry(registry, reason, permission=True)
+            self.stop_registry(registry, permission_sentence(error, "delete"), permission=True)
         elif verdict is Verdict.STOP_QUOTA:
             self._state.stop(StopKind.QUOTA, quota_sentence(error))
         elif verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):

@@ -1,7 +1,7 @@
 """From plan to workers: each image is listed again just before its tags are handed out."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -20,6 +20,7 @@ from pruner.errors import (
 )
 from pruner.model import Outcome, Status, StopKind, Tag
 from pruner.plan.records import Entry, ImageRecord
+from pruner.registry.base import Wanted
 
 IMAGES_AHEAD: Final = 4
 """So many images are listed ahead of the workers whatever their size, so that these do not wait for it,"""
@@ -112,7 +113,7 @@ class Feed:
         if not left or not self._state.may_work_on(record.registry):
             return []
         try:
-            tags = await self._list_again(record)
+            tags = await self._list_again(record, left)
         except ListingError as error:
             for entry in left:
                 # What an earlier session has sent may have happened.
@@ -127,9 +128,13 @@ class Feed:
             self._ended(entry, outcome)
         return checked.ready
 
-    async def _list_again(self, record: ImageRecord) -> list[Tag] | None:
+    async def _list_again(self, record: ImageRecord, left: list[Entry]) -> list[Tag] | None:
         reader = self._access[record.registry].reader
-        return await reader.tags(record.registry, record.image)
+
+        def want(names: Sequence[str]) -> Wanted:
+            return Wanted(times=(), referrers={entry.tag for entry in left})
+
+        return await reader.tags(record.registry, record.image, want)
 
     def _stop(self, registry: str, error: PrunerError) -> None:
         if isinstance(error, CredentialsError):

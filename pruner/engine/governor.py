@@ -102,7 +102,7 @@ def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
     if verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):
         raise CredentialsError(credentials_sentence(error)) from None
     if verdict is Verdict.STOP_REGISTRY:
-        raise CredentialsError(f"the key has no permission: {error}; {PERMISSION_HINT}") from None
+        raise CredentialsError(permission_sentence(error, "read")) from None
     if verdict is Verdict.STOP_QUOTA:
         raise QuotaError(quota_sentence(error)) from None
     if verdict is Verdict.STOP_ENDPOINT and isinstance(error, ResponseError):
@@ -114,10 +114,19 @@ def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
     raise error
 
 
-PERMISSION_HINT = (
+_NCR_PERMISSIONS: Final = (
     "listing needs NCP_CONTAINER_REGISTRY_VIEWER, deleting NCP_CONTAINER_REGISTRY_MANAGER, and the "
     "sub account may be bound to source addresses"
 )
+
+
+def permission_sentence(error: RequestError | None, what: str) -> str:
+    """Why a registry refuses to let the account do ``what``, and what is missing."""
+    if not isinstance(error, ResponseError) or error.layer in ("gateway", "ncr"):
+        return f"no permission to {what}: {error}; {_NCR_PERMISSIONS}"
+    if error.status == 405:
+        return f"the registry does not allow deletion: {error}; its operator has to enable it"
+    return f"no permission to {what}: {error}; ask for that right, or log in as somebody else"
 
 
 def credentials_sentence(error: ResponseError) -> str:
@@ -129,7 +138,8 @@ def credentials_sentence(error: ResponseError) -> str:
             f"the local clock is {abs(skew) / 60:.0f} minutes {way} the server's, and the gateway refuses "
             f"more than {CLOCK_SKEW_LIMIT_SECONDS // 60}: set the clock ({error})"
         )
-    return f"the registry does not accept the credentials: {error}; check access key and secret key"
+    what = "the login" if error.layer == "oci" else "access key and secret key"
+    return f"the registry does not accept the credentials: {error}; check {what}"
 
 
 def quota_sentence(error: RequestError | None) -> str:

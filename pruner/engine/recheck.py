@@ -4,8 +4,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pruner.model import Outcome, ReasonKind, Status, Tag
+from pruner.names import attachment_subject
 from pruner.plan.records import Entry, ImageRecord
-from pruner.policy.retention import attachment_subject
+from pruner.policy.retention import short
 
 CONFIRMED_BY_READING = "its DELETE was sent before the run was cut off, and it is not there any more"
 
@@ -45,7 +46,7 @@ def compare(
         else:
             ready[entry.tag] = entry
     # Leaving one tag alone can be what endangers another, so this goes on until nothing changes.
-    while kept := _endangering(ready, now) or _last_ones(record, ready, now):
+    while kept := _endangering(record, ready, now) or _last_ones(record, ready, now):
         for name, why in kept.items():
             entry = ready.pop(name)
             checked.ended.append((entry, outcome_of(entry, Status.CHANGED, why)))
@@ -71,7 +72,7 @@ def _is_later(now: int | None, planned: int | None) -> bool:
 
 def _last_ones(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[str, Tag]) -> dict[str, str]:
     """The newest of what rules select, as many as have to stay because others went meanwhile."""
-    counted = [name for name in now if attachment_subject(name) is None]
+    counted = [name for name, tag in now.items() if _subject(tag) is None]
     staying = sum(1 for name in counted if name not in ready)
     missing = min(record.keep_at_least, len(counted)) - staying
     by_rule = [name for name in counted if name in ready and ready[name].kind != ReasonKind.EXPLICIT_TARGET]
@@ -82,24 +83,58 @@ def _last_ones(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[str
     return dict.fromkeys(newest, why)
 
 
-def _endangering(ready: Mapping[str, Entry], now: Mapping[str, Tag]) -> dict[str, str]:
-    """The entries whose DELETE might take a tag along that stays, or its signature, and why."""
-    staying: dict[str | None, str] = {}
-    for name, tag in now.items():
-        if name not in ready:
-            staying.setdefault(tag.digest, name)
-    if not staying:
-        return {}
+def _subject(tag: Tag) -> str | None:
+    """The digest of what a tag belongs to."""
+    return attachment_subject(tag.name) or (tag.links.subject if tag.links is not None else None)
+
+
+class _Staying:
+    """The tags that stay, by what they say of the others. The first of several is named."""
+
+    def __init__(self, ready: Container[str], now: Mapping[str, Tag]) -> None:
+        self.by_digest: dict[str | None, str] = {}
+        self.by_child: dict[str, str] = {}
+        self.by_subject: dict[str, str] = {}
+        for name, tag in now.items():
+            if name in ready:
+                continue
+            self.by_digest.setdefault(tag.digest, name)
+            if tag.links is not None:
+                for child in tag.links.children:
+                    self.by_child.setdefault(child, name)
+                if tag.links.subject is not None:
+                    self.by_subject.setdefault(tag.links.subject, name)
+
+
+def _endangering(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[str, Tag]) -> dict[str, str]:
+    """The entries whose DELETE might take a tag along that stays, or what belongs to it, and why."""
+    staying = _Staying(ready, now)
     found = {}
     for name, entry in ready.items():
-        subject = None if entry.kind is ReasonKind.EXPLICIT_TARGET else attachment_subject(name)
-        if subject is not None and (owner := staying.get(subject) or staying.get(None)):
-            found[name] = f"is or may be attached to '{owner}', which stays"
-        if entry.delete_shared:
+        if (why := _linked(entry, now[name], staying)) is not None:
+            found[name] = why
+        if not staying.by_digest or (entry.delete_shared and not record.takes_siblings):
             continue
-        sibling = staying.get(entry.digest) or staying.get(None)
+        sibling = staying.by_digest.get(entry.digest) or staying.by_digest.get(None)
         if entry.digest is None:
-            sibling = next(iter(staying.values()))
+            sibling = next(iter(staying.by_digest.values()))
         if sibling is not None:
             found[name] = f"may now be the same image as '{sibling}', which stays"
     return found
+
+
+def _linked(entry: Entry, tag: Tag, staying: _Staying) -> str | None:
+    """Why a tag stays because of what it consists of, belongs to, or what belongs to it."""
+    by_rule = entry.kind is not ReasonKind.EXPLICIT_TARGET
+    subject, digest = _subject(tag), entry.digest or ""
+    if by_rule and subject is not None:
+        owner = staying.by_digest.get(subject) or staying.by_digest.get(None)
+        if owner is not None:
+            return f"is or may be attached to '{owner}', which stays"
+    if digest in staying.by_child:
+        return f"{short(digest)} is part of '{staying.by_child[digest]}', which stays"
+    if digest in staying.by_subject:
+        return f"'{staying.by_subject[digest]}' belongs to {short(digest)} and stays"
+    if tag.links is not None and tag.links.untagged_referrers:
+        return f"{short(tag.links.untagged_referrers[0])}, which no tag names, belongs to it and would stay"
+    return None

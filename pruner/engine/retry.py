@@ -1,7 +1,7 @@
 """What an attempt's result means, how long to wait, and when to stop trying. Pure.
 
-Sources: the gateway's error table (see ``registry/ncr/protocol.py``) and full jitter (AWS Architecture
-Blog, "Exponential Backoff And Jitter").
+Sources: the gateway's error table (see ``registry/ncr/protocol.py``), the OCI specification's error codes,
+and full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ from pruner.errors import (
     RequestError,
     ResponseError,
 )
+from pruner.registry.base import Deletion
 from pruner.registry.ncr import protocol
+from pruner.registry.oci import protocol as oci
 
 
 class Verdict(Enum):
@@ -45,21 +47,23 @@ _STATUS: Final = {
     408: Verdict.RECHECK,
     429: Verdict.THROTTLED,
 }
-_BY_LAYER_AND_CODE: Final = {
+_BY_LAYER_AND_CODE: Final[dict[tuple[int, str, int | str], Verdict]] = {
     (401, "gateway", protocol.GATEWAY_PERMISSION_DENIED): Verdict.STOP_REGISTRY,
     (429, "gateway", protocol.GATEWAY_QUOTA_EXCEEDED): Verdict.STOP_QUOTA,
+    (404, "oci", oci.MANIFEST_UNKNOWN): Verdict.GONE,
+    (404, "oci", oci.NAME_UNKNOWN): Verdict.GONE,
 }
 _BY_LAYER: Final = {
     (404, "ncr"): Verdict.GONE,
     (404, "gateway"): Verdict.STOP_ENDPOINT,
+    (405, "oci"): Verdict.STOP_REGISTRY,
 }
 
 
-def classify_delete(result: int | RequestError) -> Verdict:
-    """What the result of one DELETE (a 2xx status or an error) means."""
-    if isinstance(result, int):
-        # 204 is the documented success; any other 2xx confirms nothing.
-        return Verdict.DONE if result == 204 else Verdict.RECHECK
+def classify_delete(result: Deletion | RequestError) -> Verdict:
+    """What the result of one DELETE means."""
+    if isinstance(result, Deletion):
+        return Verdict.DONE if result.confirmed else Verdict.RECHECK
     if isinstance(result, ResponseError):
         return _classify_response(result)
     if isinstance(result, CertificateError | RedirectError):

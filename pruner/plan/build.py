@@ -88,6 +88,7 @@ class PlanBuilder:
                 listing.tags is None,
                 policies.keep_at_least,
                 policies.asks_for_pulls,
+                policies.takes_siblings,
             )
         )
         # Decisions come sorted by name, and of a million there is no room for all entries as well.

@@ -10,8 +10,9 @@ import anyio
 from pruner import names
 from pruner.errors import UnreachableError
 from pruner.model import Tag
+from pruner.policy.needs import want_of
 from pruner.policy.retention import RegistryPolicies
-from pruner.registry.base import TagReader
+from pruner.registry.base import TagReader, Want, want_everything
 from pruner.tasks import task_group
 
 LISTED_AT_ONCE: Final = 16
@@ -65,12 +66,20 @@ async def list_images(
     the same time, and all readers side by side.
     """
     existing = await _images_of({registry: readers[registry] for registry in policies})
+
+    def want_in(registry: str, image: str) -> Want:
+        # Only when it is asked for: most registries tell everything anyway.
+        return lambda found: want_of(policies[registry].of(image))(found)
+
     jobs = []
     for registry in sorted(policies):
         of_registry = policies[registry]
         wanted = {image for image in existing[registry] if of_registry.selects(image)}
         wanted.update(of_registry.explicit_images)
-        jobs += [_Job(registry, image, image in existing[registry]) for image in sorted(wanted)]
+        jobs += [
+            _Job(registry, image, image in existing[registry], want_in(registry, image))
+            for image in sorted(wanted)
+        ]
     await _list_in_order(readers, jobs, take, at_once)
 
 
@@ -91,6 +100,7 @@ class _Job(NamedTuple):
     registry: str
     image: str
     exists: bool
+    want: Want = want_everything
 
 
 async def _images_of(readers: Mapping[str, TagReader]) -> dict[str, set[str]]:
@@ -130,7 +140,7 @@ async def _list_in_order(
 
 
 async def _listed(reader: TagReader, job: _Job) -> ImageListing:
-    tags = await reader.tags(job.registry, job.image) if job.exists else None
+    tags = await reader.tags(job.registry, job.image, job.want) if job.exists else None
     return ImageListing(job.registry, job.image, tags)
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from pruner import __version__, names
 from pruner.errors import InputError
-from pruner.model import Tag, Target
+from pruner.model import Links, Tag, Target
 from pruner.plan.inventory import ImageListing, Take
 from pruner.plan.records import RegistryFacts
 from pruner.policy.retention import RegistryPolicies
@@ -51,6 +51,7 @@ class _TagLine(msgspec.Struct, frozen=True, tag="tag", tag_field="type", omit_de
     created: int | None = None
     updated: int | None = None
     last_pulled: int | None = None
+    links: Links | None = None
 
 
 class _Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
@@ -97,6 +98,7 @@ class InventoryWriter:
                     tag.created,
                     tag.updated,
                     tag.last_pulled,
+                    tag.links,
                 )
                 for tag in tags
             ),
@@ -197,7 +199,7 @@ class InventoryFile:
             target = Target(line.registry, line.image, line.name)
         except InputError as error:
             raise InputError(f"{self.path}:{number}: {error}") from None
-        return Tag(target, line.digest, line.size, line.created, line.updated, line.last_pulled)
+        return Tag(target, line.digest, line.size, line.created, line.updated, line.last_pulled, line.links)
 
 
 def replay(inventory: InventoryFile, policies: Mapping[str, RegistryPolicies], take: Take) -> None:

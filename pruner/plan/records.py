@@ -1,6 +1,6 @@
 """The lines of a plan file, format version 1."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -11,11 +11,19 @@ VERSION: Final = 1
 
 
 class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a registry was listed."""
+    """Where a registry was listed. ``endpoint`` is the URL of an ``oci`` one."""
 
     endpoint: str
     region: str | None = None
     profile: str | None = None
+    type: Literal["ncr", "oci"] = "ncr"
+    images: tuple[str, ...] | None = None
+    delete_by: Literal["auto", "tag", "digest"] = "auto"
+
+    @property
+    def takes_siblings(self) -> bool:
+        """Whether a deletion may take along every tag of the same digest, whatever anybody asks for."""
+        return self.type == "oci" and self.delete_by != "tag"
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
@@ -41,6 +49,7 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
 
     ``missing`` says that the registry has no such image. ``keep_at_least`` is how many tags its rules leave,
     ``pulls`` whether any of them asks when a tag was last pulled: both are looked at again before deleting.
+    ``takes_siblings`` says that a deletion may take along every tag of the same digest.
     """
 
     registry: str
@@ -51,6 +60,7 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
     missing: bool = False
     keep_at_least: int = 0
     pulls: bool = False
+    takes_siblings: bool = False
     check: str = ""
 
 

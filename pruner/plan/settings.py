@@ -20,6 +20,15 @@ def check_endpoint(registries: Mapping[str, RegistryFacts], endpoint: str | None
 def settings_of(header: Header) -> dict[str, RegistrySettings]:
     """The registries' settings as a plan states them."""
     return {
-        registry: RegistrySettings("plan", None, facts.endpoint, facts.profile)
+        registry: RegistrySettings(
+            "plan",
+            None,
+            facts.endpoint if facts.type == "ncr" else None,
+            facts.profile,
+            type=facts.type,
+            url=facts.endpoint if facts.type == "oci" else None,
+            images=facts.images,
+            delete_by=facts.delete_by,
+        )
         for registry, facts in header.registries.items()
     }

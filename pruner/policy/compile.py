@@ -41,7 +41,16 @@ def compile_registries(document: Document, locate: Locate) -> dict[str, Registry
 
 def _settings(item: RegistryDocument, source: str) -> RegistrySettings:
     return RegistrySettings(
-        source, item.region, item.endpoint, item.profile, item.concurrency, item.requests_per_second
+        source,
+        item.region,
+        item.endpoint,
+        item.profile,
+        item.concurrency,
+        item.requests_per_second,
+        item.type or "ncr",
+        item.url,
+        None if item.images is None else tuple(item.images),
+        item.delete_by or "auto",
     )
 
 

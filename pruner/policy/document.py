@@ -160,6 +160,7 @@ Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
 Rate = Annotated[float, BeforeValidator(_rate), Field(gt=0, le=100_000)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
 RegistryName = Annotated[str, _name(names.check_registry)]
 ImageName = Annotated[str, _name(names.check_image)]
 TagName = Annotated[str, _name(names.check_tag)]
@@ -296,8 +297,18 @@ class PolicyDocument(_Model):
 class RegistryDocument(_Model):
     """Connection facts of a registry. Never secrets."""
 
+    type: Literal["ncr", "oci"] | None = Field(
+        None, description="ncr (default): NAVER Cloud's API. oci: any registry of the OCI specification."
+    )
     region: Region | None = None
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
+    endpoint: Url | None = None
+    url: Url | None = Field(None, description="Of an oci registry; its path is the namespace of its images.")
+    images: Annotated[list[ImageName], Field(min_length=1)] | None = Field(
+        None, description="The images of an oci registry that does not list them."
+    )
+    delete_by: Literal["auto", "tag", "digest"] | None = Field(
+        None, description="What an oci registry deletes: a tag, or the manifest with all its tags."
+    )
     profile: Annotated[str, Field(min_length=1)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=512)] | None = None
     requests_per_second: Rate | None = None
@@ -306,6 +317,12 @@ class RegistryDocument(_Model):
     def _one_place(self) -> "RegistryDocument":
         if self.region is not None and self.endpoint is not None:
             raise ValueError("'region' and 'endpoint' both say where the registry is; write one of them")
+        is_oci = self.type == "oci"
+        if is_oci and self.url is None:
+            raise ValueError("a registry of type oci needs 'url', as in https://registry.example.com")
+        for key in ("region", "endpoint", "profile") if is_oci else ("url", "images", "delete_by"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"'{key}' does not belong to a registry of type {self.type or 'ncr'}")
         return self
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 import msgspec
 
 from pruner.model import Action, Decision, ReasonKind, Tag
+from pruner.names import attachment_subject
 from pruner.policy.conditions import VERDICT_NAMES, YES, ImageTable, explain_each
 from pruner.policy.policy import Rule
-from pruner.policy.retention import ImagePolicies, attachment_subject, decide
+from pruner.policy.retention import ImagePolicies, decide
 
 
 class ConditionFact(msgspec.Struct, frozen=True):

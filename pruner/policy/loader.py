@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +40,7 @@ def load_policies(paths: Sequence[str], stdin: BinaryIO | None = None) -> Policy
     loaded = _Loaded(problems)
     for name, content in files:
         loaded.add(name, content)
+    loaded.check_shared()
     if loaded.problems:
         raise PolicyError(loaded.problems)
     digest = hashlib.sha256()
@@ -144,12 +146,18 @@ class _Loaded:
                     f"{known.source}; make both the same or remove one"
                 )
 
+    def check_shared(self) -> None:
+        """Deleting a manifest takes all its tags along, so there no tag of a kept digest can go."""
+        for policy in self.policies:
+            settings = self.registries.get(policy.registry)
+            if policy.delete_shared and settings is not None and settings.takes_siblings:
+                self.problems.append(
+                    f"{policy.source}:1: 'shared_digest: delete' of policy '{policy.name}' needs a registry "
+                    f"that deletes a tag by its name; if '{policy.registry}' does, write 'delete_by: tag' at "
+                    f"{settings.source}"
+                )
 
-def _facts(settings: RegistrySettings) -> tuple[object, ...]:
-    return (
-        settings.region,
-        settings.endpoint,
-        settings.profile,
-        settings.concurrency,
-        settings.requests_per_second,
-    )
+
+def _facts(settings: RegistrySettings) -> RegistrySettings:
+    """All but the place where they stand."""
+    return replace(settings, source="")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pruner.model import Target
 from pruner.policy.conditions import Conditions
@@ -94,6 +94,16 @@ class RegistrySettings:
     profile: str | None = None
     concurrency: int | None = None
     requests_per_second: float | None = None
+    type: Literal["ncr", "oci"] = "ncr"
+    url: str | None = None
+    images: tuple[str, ...] | None = None
+    """The images of a registry that does not list them."""
+    delete_by: Literal["auto", "tag", "digest"] = "auto"
+
+    @property
+    def takes_siblings(self) -> bool:
+        """Whether a deletion may take along every tag of the same digest, whatever anybody asks for."""
+        return self.type == "oci" and self.delete_by != "tag"
 
 
 @dataclass(frozen=True, slots=True)

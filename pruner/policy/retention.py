@@ -4,18 +4,17 @@ The order of precedence, strongest first: a hold, a keep rule, facts that are no
 with a kept tag, the fewest tags that stay, a delete rule or explicit target. What nothing selects stays.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
+from pruner.names import attachment_subject
 from pruner.policy.conditions import YES, ImageTable, Verdicts, asks_for_pulls, has_rank, judge
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
 
-_ATTACHMENT: Final = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 _UNMATCHED: Final = Reason(ReasonKind.UNMATCHED, "no delete rule selects it")
 _UNKNOWN_AGE: Final = Reason(ReasonKind.UNKNOWN_AGE, "when it was last updated is not known")
 _UNKNOWN_DIGEST: Final = Reason(
@@ -27,10 +26,9 @@ _UNKNOWN_SIBLING: Final = Reason(
 _NO_SUBJECT: Final = Reason(ReasonKind.COSIGN, "attached to an image that no tag here names")
 
 
-def attachment_subject(name: str) -> str | None:
-    """The digest of the image that a cosign-style tag belongs to, or None for an ordinary tag."""
-    match = _ATTACHMENT.fullmatch(name)
-    return None if match is None else f"sha256:{match[1]}"
+def short(digest: str) -> str:
+    """A digest for people."""
+    return digest[:19]
 
 
 Selected = tuple[ExplicitTarget, bool]
@@ -49,6 +47,8 @@ class ImagePolicies:
     """Explicit targets by tag name."""
     keep_at_least: int = 0
     matching: tuple[Policy, ...] = ()
+    takes_siblings: bool = False
+    """Whether a deletion may take along every tag of the same digest."""
 
     @property
     def asks_for_pulls(self) -> bool:
@@ -60,10 +60,14 @@ class ImagePolicies:
 class RegistryPolicies:
     """The policies of one registry, indexed by what they say of an image.
 
-    ``keep_at_least`` from the command line can only make the floor of rules higher.
+    ``keep_at_least`` from the command line can only make the floor of rules higher. Where a deletion
+    ``takes_siblings`` along, no policy lets a digest go that a kept tag has.
     """
 
-    def __init__(self, policies: Sequence[Policy], keep_at_least: int | None = None) -> None:
+    def __init__(
+        self, policies: Sequence[Policy], keep_at_least: int | None = None, *, takes_siblings: bool = False
+    ) -> None:
+        self._takes_siblings = takes_siblings
         self._by_rules = [policy for policy in policies if policy.selects is not None]
         self._holds = [hold for policy in policies for hold in policy.holds]
         self._keep_at_least = keep_at_least
@@ -72,7 +76,7 @@ class RegistryPolicies:
         for policy in policies:
             for item in policy.targets:
                 of_image = self._targets.setdefault(item.target.image, {})
-                of_image.setdefault(item.target.tag, (item, policy.delete_shared))
+                of_image.setdefault(item.target.tag, (item, self._lets_shared_go(policy)))
         self._explicit_images = set(self._targets)
         for policy in self._spooled:
             if policy.spooled is not None:
@@ -88,8 +92,11 @@ class RegistryPolicies:
         found = dict(self._targets.get(image, {}))
         for policy in self._spooled:
             for item in policy.spooled.of(policy.registry, image) if policy.spooled else ():
-                found.setdefault(item.target.tag, (item, policy.delete_shared))
+                found.setdefault(item.target.tag, (item, self._lets_shared_go(policy)))
         return found
+
+    def _lets_shared_go(self, policy: Policy) -> bool:
+        return policy.delete_shared and not self._takes_siblings
 
     def selects(self, image: str) -> bool:
         """Whether any policy says anything of ``image``."""
@@ -107,12 +114,13 @@ class RegistryPolicies:
         if matching and self._keep_at_least is not None:
             floors.append(self._keep_at_least)
         return ImagePolicies(
-            tuple((rule, policy.delete_shared) for policy in matching for rule in policy.delete),
+            tuple((rule, self._lets_shared_go(policy)) for policy in matching for rule in policy.delete),
             tuple(rule for policy in matching for rule in policy.keep),
             tuple(hold for hold in self._holds if hold.image(image)),
             self.explicit(image),
             max(floors, default=0),
             matching,
+            self._takes_siblings,
         )
 
 
@@ -159,11 +167,12 @@ class _Decider:
         self._protect_held()
         if self.candidates:
             self._protect_by_keep_rules()
-            self._protect_shared()
+            self._protect_untagged()
+            self._protect_related()
             if self._protect_the_last():
-                self._protect_shared()
+                self._protect_related()
             self._protect_attached()
-            self._protect_shared()
+            self._protect_related(attached=True)
         return [self._decision(index, tag) for index, tag in enumerate(self.table.tags)]
 
     def _decision(self, index: int, tag: Tag) -> Decision:
@@ -175,11 +184,13 @@ class _Decider:
     def _attachments(self) -> dict[int, str]:
         """Signatures, attestations and bills of materials: their index and the digest they belong to."""
         found = {}
-        for index, name in enumerate(self.table.names):
-            if name.startswith("sha256-"):
-                subject = attachment_subject(name)
-                if subject is not None:
-                    found[index] = subject
+        for index, tag in enumerate(self.table.tags):
+            name = tag.target.tag
+            subject = attachment_subject(name) if name.startswith("sha256-") else None
+            if subject is None and tag.links is not None:
+                subject = tag.links.subject
+            if subject is not None:
+                found[index] = subject
         return found
 
     def _keep(self, index: int, reason: Reason) -> None:
@@ -252,17 +263,56 @@ class _Decider:
                     self.reasons[index] = reason
                     self.kept_attachments.add(index)
 
-    def _protect_shared(self) -> None:
-        """The server may remove every name of a digest together with one of them.
+    def _protect_untagged(self) -> None:
+        """What belongs to an image and has no tag of its own would stay, and belong to nothing."""
+        for index in list(self.candidates):
+            links = self.table.tags[index].links
+            if links is not None and links.untagged_referrers:
+                text = (
+                    f"{short(links.untagged_referrers[0])}, which no tag names, belongs to it and would stay"
+                )
+                self._keep(index, Reason(ReasonKind.LINKED, text))
 
-        Keeping one tag can endanger another, so this goes on until nothing changes.
+    def _protect_related(self, *, attached: bool = False) -> None:
+        """Keeping one tag can endanger another, so this goes on until nothing changes.
+
+        ``attached`` says that what goes together with its subject is decided.
         """
         before = -1
         while self.candidates and len(self.candidates) != before:
             before = len(self.candidates)
-            self._protect_shared_once()
+            self._protect_shared()
+            self._protect_linked(attached=attached)
 
-    def _protect_shared_once(self) -> None:
+    def _protect_linked(self, *, attached: bool) -> None:
+        """A tag that stays keeps what it consists of, and what it belongs to; and what belongs to it."""
+        children: dict[str, str] = {}
+        subjects: dict[str, str] = {}
+        staying: dict[str | None, str] = {}
+        for index, tag in enumerate(self.table.tags):
+            if index in self.candidates:
+                continue
+            staying[tag.digest] = tag.target.tag
+            if tag.links is None:
+                continue
+            children.update(dict.fromkeys(tag.links.children, tag.target.tag))
+            if tag.links.subject is not None and (attached or index in self.kept_attachments):
+                subjects[tag.links.subject] = tag.target.tag
+        for index in list(self.candidates):
+            digest = self.table.tags[index].digest or ""
+            subject = self.attachments.get(index)
+            if digest in children:
+                text = f"{short(digest)} is part of '{children[digest]}', which is kept"
+            elif digest in subjects:
+                text = f"'{subjects[digest]}' belongs to {short(digest)} and is kept"
+            elif subject in staying and not self.candidates[index].explicit:
+                text = f"attached to '{staying[subject]}' ({short(subject or '')}), which is kept"
+            else:
+                continue
+            self._keep(index, Reason(ReasonKind.LINKED, text))
+
+    def _protect_shared(self) -> None:
+        """The server may remove every name of a digest together with one of them."""
         tags = self.table.tags
         kept = [index for index in range(len(tags)) if index not in self.candidates]
         kept_names: dict[str, str] = {}

@@ -15,9 +15,9 @@ from pruner.errors import (
     RequestError,
 )
 from pruner.registry.exchange import (
-    COMMON_HEADERS,
     CONNECT_TIMEOUT_SECONDS,
     DNS_SECONDS,
+    JSON_HEADERS,
     KEEPALIVE_SECONDS,
     MAX_BODY_BYTES,
     MAX_ERROR_BODY_BYTES,
@@ -29,10 +29,21 @@ _NOT_AUTOMATIC: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Typ
 
 
 class AiohttpClient:
-    """Requests to one ``origin`` (scheme, host, port); must be made inside a running event loop."""
+    """Requests to one ``origin`` (scheme, host, port); must be made inside a running event loop.
 
-    def __init__(self, origin: str, tls: ssl.SSLContext | None, *, proxy: str | None = None) -> None:
+    ``common`` are the headers of every request.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        tls: ssl.SSLContext | None,
+        common: Mapping[str, str] = JSON_HEADERS,
+        *,
+        proxy: str | None = None,
+    ) -> None:
         self.max_body = MAX_BODY_BYTES
+        self._common = common
         self._origin = origin
         self._scheme, _, self._authority = origin.partition("://")
         # Callers bound how many requests are open, so the connector does not.
@@ -55,7 +66,9 @@ class AiohttpClient:
         """Close all connections."""
         await self.session.close()
 
-    async def exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer:
         """Send one request once, as ``HttpClient`` says."""
         # The bytes signed are the bytes sent: nothing may normalise or requote them.
         if "?" in target:
@@ -63,25 +76,27 @@ class AiohttpClient:
         else:
             url = URL.build(authority=self._authority, scheme=self._scheme, path=target, encoded=True)
         try:
-            return await self._exchange(method, url, headers)
+            return await self._exchange(method, url, headers, body)
         except (aiohttp.ClientError, OSError) as error:
             raise self._translated(error) from None
 
-    async def _exchange(self, method: str, url: URL, headers: Mapping[str, str]) -> Answer:
-        headers = {**headers, **COMMON_HEADERS}
-        response = await self.session.request(method, url, headers=headers, allow_redirects=False)
+    async def _exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+        headers = {**headers, **self._common}
+        response = await self.session.request(
+            method, url, headers=headers, data=body or None, allow_redirects=False
+        )
         status = response.status
-        if status == 204:
+        if status == 204 or method == "HEAD":
             response.release()
             return Answer(status, response.headers, b"")
         async with response:
             if 200 <= status < 300:
-                body = await _body(response, self.max_body)
+                content = await _body(response, self.max_body)
             elif 300 <= status < 400:
-                body = b""
+                content = b""
             else:
-                body = await _start_of_body(response)
-            return Answer(status, response.headers, body)
+                content = await _start_of_body(response)
+            return Answer(status, response.headers, content)
 
     def _translated(self, error: aiohttp.ClientError | OSError) -> RequestError:
         """What a foreign exception means: whether the request can have reached the server."""

@@ -1,7 +1,7 @@
 """What the rest of the program needs of a registry: a reader that cannot delete, and a deleter."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Container, Sequence
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pruner.model import Tag, Target
 
@@ -15,6 +15,27 @@ class Attempts(Protocol):
         """The result of ``send``; raises the error that ended the attempts."""
 
 
+class Wanted(NamedTuple):
+    """Which facts of an image's tags somebody will ask for, where each of them costs requests."""
+
+    identity: bool = True
+    """Digests and what refers to what; without it names are enough."""
+    times: Container[str] | None = None
+    """The names of the tags whose times and sizes matter; None for all."""
+    referrers: Container[str] = ()
+    """The names of the tags that may go, so that what belongs to them and has no tag matters."""
+
+
+EVERYTHING: Final = Wanted()
+Want = Callable[[Sequence[str]], Wanted]
+"""Out of the names of all tags of an image, which facts are wanted."""
+
+
+def want_everything(names: Sequence[str]) -> Wanted:
+    """All that a registry can tell."""
+    return EVERYTHING
+
+
 class TagReader(Protocol):
     """Lists a registry. Every list is complete and consistent, or an error."""
 
@@ -24,18 +45,26 @@ class TagReader(Protocol):
     async def images(self, registry: str) -> list[str]:
         """The names of all images of a registry, sorted."""
 
-    async def tags(self, registry: str, image: str) -> list[Tag] | None:
+    async def tags(self, registry: str, image: str, want: Want = want_everything) -> list[Tag] | None:
         """All tags of an image, or None if the registry says that there is no such image.
 
-        Raises ListingError when the list stays inconsistent.
+        Facts that nobody wants may be left out. Raises ListingError when the list stays inconsistent.
         """
 
     async def has_tag(self, target: Target) -> bool:
         """Whether the tag is there now; raises when that cannot be found out."""
 
 
-class TagDeleter(Protocol):
-    """Deletes one tag with one request. Pacing and retrying are the caller's."""
+class Deletion(NamedTuple):
+    """A DELETE that was answered with success (2xx)."""
 
-    async def delete(self, target: Target) -> int:
-        """Send one DELETE; the HTTP status of a success (2xx). Raises RequestError for anything else."""
+    status: int
+    confirmed: bool
+    """Whether the answer is the one by which this kind of registry says that the tag is gone."""
+
+
+class TagDeleter(Protocol):
+    """Deletes one tag. Pacing and retrying are the caller's."""
+
+    async def delete(self, target: Target, digest: str | None) -> Deletion:
+        """Send the DELETE of a tag that had ``digest`` just before; RequestError unless it succeeds."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from pruner.errors import InputError
-from pruner.registry.exchange import HttpClient
+from pruner.registry.exchange import JSON_HEADERS, HttpClient
 from pruner.registry.tls import tls_context
 
 CHOICE: Final = "PRUNER_HTTP"
@@ -20,8 +20,11 @@ def new_client(
     ca_bundle: str | None = None,
     proxy: str | None = None,
     env: Mapping[str, str] = os.environ,
+    common: Mapping[str, str] = JSON_HEADERS,
 ) -> HttpClient:
     """A client of ``origin`` (scheme, host, port); must be made inside a running event loop.
+
+    ``common`` are the headers of every request.
 
     InputError for a CA bundle or a ``PRUNER_HTTP`` that cannot be used.
     """
@@ -34,10 +37,10 @@ def new_client(
     if choice == "wire":
         from pruner.registry.wire import WireClient
 
-        return WireClient(origin, tls)
+        return WireClient(origin, tls, common)
     from pruner.registry.aiohttp_client import AiohttpClient
 
-    return AiohttpClient(origin, tls, proxy=proxy)
+    return AiohttpClient(origin, tls, common, proxy=proxy)
 
 
 def proxy_for(origin: str, env: Mapping[str, str] = os.environ) -> str | None:

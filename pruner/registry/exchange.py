@@ -13,11 +13,13 @@ DNS_SECONDS: Final = 300.0
 """So long are the addresses of a host remembered."""
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
-COMMON_HEADERS: Final = {
+USER_AGENT: Final = f"ncr-pruner/{__version__}"
+JSON_HEADERS: Final = {
     "Accept": "application/json",
     "Content-Type": "application/json",
-    "User-Agent": f"ncr-pruner/{__version__}",
+    "User-Agent": USER_AGENT,
 }
+"""Of every request to a server that speaks nothing but JSON."""
 
 
 class Answer(NamedTuple):
@@ -37,8 +39,10 @@ class HttpClient(Protocol):
     A DELETE that is sent again after the server carried it out would come back as 404.
     """
 
-    async def exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
-        """Send one request once, with ``headers`` and COMMON_HEADERS; ``target`` (path and query) as it is.
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer:
+        """Send one request once, with ``headers`` and those of all; ``target`` (path and query) as it is.
 
         Raises ConnectError when it did not leave, CertificateError when the server cannot be trusted,
         LostReplyError when it may have left and no whole answer came, MalformedReplyError for a body that

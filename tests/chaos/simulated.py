@@ -28,6 +28,7 @@ from pruner.errors import (
 )
 from pruner.model import ReasonKind, Status, StopKind, Tag
 from pruner.plan.records import Entry, ImageRecord
+from pruner.registry.base import Deletion
 
 HOURS = 12 * 3600.0
 MAX_SESSIONS = 12
@@ -152,7 +153,7 @@ class Server:
             loop.call_later(self.dice.uniform(0, 60), self.commit, entry, True)
             raise LostReplyError("no answer")
         if fault == "lie":
-            return self.dice.choice([200, 202])
+            return Deletion(self.dice.choice([200, 202]), confirmed=False)
         self.in_doubt.add(target)
         there = self.commit(entry)
         await asyncio.sleep(self.dice.expovariate(50))
@@ -164,7 +165,7 @@ class Server:
             raise self.error("missing")
         if self.sim.strict or fault != "202":
             self.in_doubt.discard(target)
-        return 202 if fault == "202" else 204
+        return Deletion(202, confirmed=False) if fault == "202" else Deletion(204, confirmed=True)
 
     async def read(self):
         """A reading request that may fail like any other."""
@@ -196,7 +197,7 @@ class Reader:
     def __init__(self, server, governor):
         self._server, self._governor = server, governor
 
-    async def tags(self, registry, image):
+    async def tags(self, registry, image, want=None):
         await self._governor.run(self._server.read)
         if not self._server.healthy and self._server.dice.random() < 0.02:
             raise ListingError("the list does not hold together")
@@ -216,7 +217,7 @@ class Deleter:
     def __init__(self, session):
         self._session = session
 
-    async def delete(self, target):
+    async def delete(self, target, digest):
         self._session.check_may_delete(target)
         return await self._session.sim.server.delete(self._session.sim.entries[target])
 

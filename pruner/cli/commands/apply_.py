@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections, endpoint_asked_for
+from pruner.cli.connections import Connections
 from pruner.cli.options import (
     connection_options,
     form_option,
     max_age_option,
     run_options,
 )
+from pruner.cli.places import endpoint_asked_for
 from pruner.cli.previewing import show_preview
 from pruner.cli.running import (
     RunOptions,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections, endpoint_asked_for
+from pruner.cli.connections import Connections
 from pruner.cli.options import (
     connection_options,
     deadline_option,
@@ -14,6 +14,7 @@ from pruner.cli.options import (
     max_age_option,
     state_option,
 )
+from pruner.cli.places import endpoint_asked_for
 from pruner.cli.running import RunOptions, carry_out, connect, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress

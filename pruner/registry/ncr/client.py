@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from pruner import names
 from pruner.errors import InputError, ListingError, MalformedReplyError, ResponseError
 from pruner.model import Tag, Target
-from pruner.registry.base import Attempts
+from pruner.registry.base import Attempts, Deletion, Want, want_everything
 from pruner.registry.ncr import paths, replies
 from pruner.registry.ncr.transport import Transport
 from pruner.registry.paging import Page, PageMissingError, collect
@@ -44,8 +44,8 @@ class NcrReader:
         items = await self._list(what, paths.images_path(registry), replies.read_name_page, _name)
         return _checked(items, names.check_image, what)
 
-    async def tags(self, registry: str, image: str) -> list[Tag] | None:
-        """All tags of an image; None when NCR says that there is no such image."""
+    async def tags(self, registry: str, image: str, want: Want = want_everything) -> list[Tag] | None:
+        """All tags of an image with all their facts; None when NCR says that there is no such image."""
         what = f"the tags of {registry}/{image}"
         now = self._transport.now_ms()
 
@@ -120,9 +120,11 @@ class NcrDeleter:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def delete(self, target: Target) -> int:
-        """Send one DELETE of one tag; the 2xx status. Raises RequestError otherwise."""
-        return (await self._transport.send("DELETE", paths.tag_path(target))).status
+    async def delete(self, target: Target, digest: str | None) -> Deletion:
+        """Send one DELETE of one tag, by its name. Raises RequestError for a status other than 2xx."""
+        status = (await self._transport.send("DELETE", paths.tag_path(target))).status
+        # 204 is the documented success; any other 2xx confirms nothing.
+        return Deletion(status, status == 204)
 
 
 def _checked(items: list[replies.NameItem], check: Callable[[str], None], what: str) -> list[str]:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from pruner.errors import CredentialsError
 from pruner.names import printable
-from pruner.registry.ncr.secret import Secret
+from pruner.registry.secret import Secret
 
 if TYPE_CHECKING:
     import aiohttp

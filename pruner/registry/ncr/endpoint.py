@@ -1,12 +1,10 @@
-"""Where NCR is: regions by name, or an endpoint URL given by hand."""
+"""Where NCR is: its regions by name."""
 
-import re
-from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.registry.endpoint import Endpoint
 from pruner.registry.ncr.protocol import REGION_PREFIXES
 
 _HOSTS: Final = {
@@ -19,25 +17,6 @@ _HOSTS: Final = {
 }
 EXPERIMENTAL_REGIONS: Final = frozenset({"fin-KR"})
 _WITHOUT_NCR: Final = frozenset({"USWN", "DEN"})
-_LOOPBACK: Final = re.compile(r"localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}|::1")
-_HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_.~-]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The URL before ``/repositories``: ``origin`` (scheme, host, port) and path ``prefix``."""
-
-    origin: str
-    prefix: str
-
-    def __str__(self) -> str:
-        return self.origin + self.prefix
-
-    @property
-    def is_plain_http(self) -> bool:
-        """Whether requests travel unencrypted."""
-        return self.origin.startswith("http://")
 
 
 def region_endpoint(region: str) -> Endpoint:
@@ -51,38 +30,3 @@ def region_endpoint(region: str) -> Endpoint:
             f"if you know the URL, give it as endpoint"
         )
     raise InputError(f"region '{names.printable(region, 40)}' is not known; known are {known}")
-
-
-def parse_endpoint(url: str, *, allow_plain_http: bool = False) -> Endpoint:
-    """An endpoint from its URL. InputError says what is wrong; plain http is for loopback only."""
-    shown = names.printable(url)
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise InputError(f"endpoint '{shown}' is not a URL") from None
-    if (
-        parts.scheme not in ("http", "https")
-        or not host
-        or not url.isascii()
-        or not url.isprintable()
-        or url != url.strip()
-    ):
-        raise InputError(f"endpoint '{shown}' is not an http or https URL, as in https://host/ncr/api/v2")
-    if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:
-        raise InputError("an endpoint is scheme, host and path only: no user, password, query or fragment")
-    path = parts.path.rstrip("/")
-    segments = path.split("/")
-    if not _PATH.fullmatch(path) or "." in segments or ".." in segments:
-        raise InputError(f"the path of endpoint '{shown}' has characters that do not belong there")
-    if segments[-1] == "repositories":
-        raise InputError(f"endpoint '{shown}' includes /repositories; leave that out")
-    if port == 0 or not _HOST.fullmatch(host):
-        raise InputError(f"endpoint '{shown}' has no valid host and port")
-    if parts.scheme == "http" and not allow_plain_http and not _LOOPBACK.fullmatch(host):
-        raise InputError(
-            f"endpoint '{shown}' is plain http, which shows every request to the network; "
-            f"use https, or say --allow-plain-http"
-        )
-    netloc = f"[{host}]" if ":" in host else host
-    return Endpoint(f"{parts.scheme}://{netloc}{f':{port}' if port else ''}", path)

@@ -8,8 +8,8 @@ import msgspec
 from pruner import names
 from pruner.errors import InputError, MalformedReplyError
 from pruner.model import Tag, Target
-from pruner.registry.ncr.times import epoch_ms
 from pruner.registry.paging import Page
+from pruner.registry.times import epoch_ms
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from pruner.errors import LostReplyError, RedirectError
 from pruner.registry.deadline import Deadlines
+from pruner.registry.endpoint import Endpoint
 from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.ncr.credentials import CredentialSource
-from pruner.registry.ncr.endpoint import Endpoint
 from pruner.registry.ncr.errors import response_error
 from pruner.registry.ncr.signing import Signer
 from pruner.text import clean_text

@@ -10,7 +10,7 @@ It promises:
 * What a server sends is bounded: heads, trailers and interim answers to 64 KiB, bodies as ``exchange`` says.
   An answer that is not HTTP, or breaks off, is an error; an error status counts even if its body breaks off.
 
-It does not know proxies, HTTP/2, compression, cookies, redirects, upgrades or request bodies.
+It does not know proxies, HTTP/2, compression, cookies, redirects, upgrades or streamed bodies.
 """
 
 from pruner.registry.wire.client import WireClient

@@ -5,34 +5,42 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from pruner.registry.exchange import COMMON_HEADERS, KEEPALIVE_SECONDS, MAX_BODY_BYTES, Answer
+from pruner.registry.exchange import JSON_HEADERS, KEEPALIVE_SECONDS, MAX_BODY_BYTES, Answer
 from pruner.registry.wire.connection import Connection
 from pruner.registry.wire.dial import Dialer
 
 _ROUNDS_TO_CLOSE: Final = 10
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 
 
 class WireClient:
-    """Requests to one ``origin`` (scheme, host, port), an ``HttpClient``. Callers bound how many are open."""
+    """Requests to one ``origin`` (scheme, host, port), an ``HttpClient``. Callers bound how many are open.
 
-    def __init__(self, origin: str, tls: ssl.SSLContext | None) -> None:
+    ``common`` are the headers of every request.
+    """
+
+    def __init__(
+        self, origin: str, tls: ssl.SSLContext | None, common: Mapping[str, str] = JSON_HEADERS
+    ) -> None:
         self.max_body = MAX_BODY_BYTES
         self.dialer = Dialer(origin, tls)
         scheme, _, authority = origin.partition("://")
         default = ":443" if scheme == "https" else ":80"
-        same = {"Host": authority.removesuffix(default), **COMMON_HEADERS}
+        same = {"Host": authority.removesuffix(default), **common}
         self._same = "".join(f"\r\n{name}: {value}" for name, value in same.items()) + "\r\n\r\n"
         self._same_empty = f"\r\nContent-Length: 0{self._same}"
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
 
-    async def exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer:
         """Send one request once, as ``HttpClient`` says."""
-        request = self._request(method, target, headers)
+        request = self._request(method, target, headers, len(body)) + body
         connection = self._idle_one() or await self._new()
         try:
-            answer = await connection.ask(request)
+            answer = await connection.ask(request, bodiless=method == "HEAD")
         except BaseException:
             connection.drop()
             raise
@@ -40,14 +48,16 @@ class WireClient:
             self._idle.append(connection)
         return answer
 
-    def _request(self, method: str, target: str, headers: Mapping[str, str]) -> bytes:
-        """The bytes of a request without a body. ValueError where a part would end its line."""
+    def _request(self, method: str, target: str, headers: Mapping[str, str], length: int = 0) -> bytes:
+        """The bytes of a request before its body. ValueError where a part would end its line."""
         lines = [f"{method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         text = "\r\n".join(lines)
         if text.count("\n") != len(headers) or text.count("\r") != len(headers) or " " in target:
             raise ValueError("a line break in a request")
-        return f"{text}{self._same if method == 'GET' else self._same_empty}".encode("ascii")
+        if length:
+            return f"{text}\r\nContent-Length: {length}{self._same}".encode("ascii")
+        return f"{text}{self._same if method in _WITHOUT_BODY else self._same_empty}".encode("ascii")
 
     def _idle_one(self) -> Connection | None:
         """The connection that was used last, if it can be used again."""

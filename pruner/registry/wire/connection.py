@@ -36,6 +36,9 @@ class Connection(asyncio.Protocol):
         self._interim = 0
         self._silence = 0
         self._progress = False
+        self._bodiless = False
+        self._parser_waits = False
+        """For the body that a head announces and that an answer to HEAD does not have."""
         self._clear()
 
     def _clear(self) -> None:
@@ -51,13 +54,17 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.is_usable = True
 
-    def ask(self, request: bytes) -> "asyncio.Future[Answer]":
-        """Write a request; the answer to come. Only while ``is_usable`` and no answer is awaited."""
+    def ask(self, request: bytes, *, bodiless: bool = False) -> "asyncio.Future[Answer]":
+        """Write a request; the answer to come, of which only the head counts where it is ``bodiless`` (HEAD).
+
+        Only while ``is_usable`` and no answer is awaited.
+        """
         assert self.is_usable
         assert self._answer is None
         assert self._transport is not None
         self._clear()
         self._interim = self._silence = 0
+        self._bodiless = bodiless
         self._answer = answer = self._loop.create_future()
         self._transport.write(request)
         return answer
@@ -80,6 +87,9 @@ class Connection(asyncio.Protocol):
             self._fail(LostReplyError("the connection broke: the server wants another protocol"))
         except HttpParserError as error:
             self._fail(LostReplyError(f"the connection broke: not HTTP: {reason(error)}"))
+        if self._parser_waits:
+            self._parser_waits = False
+            self._parser = HttpResponseParser(self)
         self._silence = 0 if self._progress else self._silence + len(data)
         if self._silence > _MOST_SILENCE_BYTES:
             self._fail(LostReplyError("the connection broke: an endless head"))
@@ -126,7 +136,10 @@ class Connection(asyncio.Protocol):
         if self._answer is None or status < 200:
             return
         self._status = status
-        if 300 <= status < 400:
+        if self._bodiless:
+            self._parser_waits = True
+            self._complete()
+        elif 300 <= status < 400:
             self._deliver()
             self.drop()
         elif status >= 400:
@@ -140,6 +153,7 @@ class Connection(asyncio.Protocol):
         """The parser: a part of the body."""
         self._progress = True
         if self._answer is None:
+            self.drop()
             return
         self._chunks.append(data)
         self._size += len(data)
@@ -156,14 +170,18 @@ class Connection(asyncio.Protocol):
         if self._answer is None:
             return
         if self._status is not None:
-            self._deliver()
-            if not self._parser.should_keep_alive():
-                self.drop()
+            self._complete()
             return
         self._interim += 1
         self._clear()
         if self._interim > _MOST_INTERIM:
             self._fail(LostReplyError("the connection broke: endless interim answers"))
+
+    def _complete(self) -> None:
+        """Nothing more belongs to this answer."""
+        self._deliver()
+        if not self._parser.should_keep_alive():
+            self.drop()
 
     def _ends_with_connection(self) -> bool:
         """Whether the body of this answer goes on until the connection is closed."""

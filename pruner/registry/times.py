@@ -1,4 +1,4 @@
-"""Times in NCR answers: numbers in seconds or milliseconds, or ISO 8601 strings; doubt is None."""
+"""Times in answers: numbers in seconds or milliseconds, or ISO 8601 strings; doubt is None."""
 
 from datetime import UTC, datetime
 from typing import Any, Final

@@ -1,0 +1,101 @@
+"""Where a registry is: the command line, then the environment, then the policies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pruner import names
+from pruner.cli.options import ConnectionOptions
+from pruner.errors import InputError
+from pruner.plan.records import RegistryFacts
+from pruner.policy.policy import RegistrySettings
+from pruner.registry.endpoint import Endpoint, parse_endpoint
+from pruner.registry.ncr.endpoint import region_endpoint
+from pruner.registry.oci.location import OciLocation, parse_location
+
+
+@dataclass(frozen=True, slots=True)
+class NcrPlace:
+    """An endpoint of NCR, and the profile whose key opens it."""
+
+    at: Endpoint
+    region: str | None
+    profile: str | None
+
+    def facts(self) -> RegistryFacts:
+        """As a plan has it."""
+        return RegistryFacts(str(self.at), self.region, self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class OciPlace:
+    """A registry of the OCI kind."""
+
+    at: OciLocation
+    images: tuple[str, ...] | None
+    delete_by: Literal["auto", "tag", "digest"]
+
+    def facts(self) -> RegistryFacts:
+        """As a plan has it."""
+        return RegistryFacts(str(self.at), type="oci", images=self.images, delete_by=self.delete_by)
+
+
+Place = NcrPlace | OciPlace
+
+
+def endpoint_asked_for(options: ConnectionOptions) -> str | None:
+    """The endpoint that the command line or the environment names, or None."""
+    if options.endpoint and options.region:
+        raise InputError(
+            f"'{options.endpoint}' (--endpoint, PRUNER_ENDPOINT) and '{options.region}' (--region, "
+            f"PRUNER_REGION) both say where the registry is; give one of them"
+        )
+    if options.endpoint:
+        return str(parse_endpoint(options.endpoint, allow_plain_http=options.allow_plain_http))
+    return str(region_endpoint(options.region)) if options.region else None
+
+
+def oci_settings(options: ConnectionOptions) -> dict[str, RegistrySettings]:
+    """The registries that the command line describes; InputError for one that cannot be."""
+    found = {}
+    for text in options.oci:
+        name, equals, url = text.partition("=")
+        if not equals:
+            raise InputError(
+                f"--oci '{names.printable(text)}': write NAME=URL, as in acme=https://registry.example.com"
+            )
+        names.check_registry(name)
+        found[name] = RegistrySettings(f"--oci {name}", type="oci", url=url)
+    return found
+
+
+def place_of(registry: str, options: ConnectionOptions, settings: Mapping[str, RegistrySettings]) -> Place:
+    """Where ``registry`` is; InputError if nobody says so, or two say it differently."""
+    own = settings.get(registry)
+    if own is not None and own.type == "oci":
+        return _oci(registry, options, own)
+    profile = options.profile or (own.profile if own else None)
+    plain = options.allow_plain_http
+    if options.endpoint:
+        return NcrPlace(parse_endpoint(options.endpoint, allow_plain_http=plain), None, profile)
+    if options.region:
+        return NcrPlace(region_endpoint(options.region), options.region, profile)
+    if own is not None and own.endpoint:
+        return NcrPlace(parse_endpoint(own.endpoint, allow_plain_http=plain), None, profile)
+    if own is not None and own.region:
+        return NcrPlace(region_endpoint(own.region), own.region, profile)
+    what = f"registry '{registry}'" if registry else "the registry"
+    raise InputError(
+        f"where is {what}? Write its region or endpoint under 'registries' in a policy, or give "
+        f"--region or --endpoint"
+    )
+
+
+def _oci(registry: str, options: ConnectionOptions, own: RegistrySettings) -> OciPlace:
+    if options.endpoint or options.region:
+        raise InputError(
+            f"--endpoint and --region are for NCR, but registry '{registry}' is of type oci "
+            f"({own.source}); run its policies without them"
+        )
+    location = parse_location(own.url or "", allow_plain_http=options.allow_plain_http)
+    return OciPlace(location, own.images, own.delete_by)

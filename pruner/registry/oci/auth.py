@@ -1,0 +1,200 @@
+"""Proving who asks: basic authentication, or a token that a token server gives out for each scope.
+
+Source: distribution's "Token Authentication Specification" and "Docker Registry v2 authentication using
+OAuth2". A token is only ever asked for over https, on loopback, or where the registry itself is.
+"""
+
+import asyncio
+import base64
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from pruner import names
+from pruner.errors import ConnectError, InputError, RequestError, ResponseError
+from pruner.registry.endpoint import parse_endpoint
+from pruner.registry.exchange import Answer, HttpClient
+from pruner.registry.oci.challenge import Challenge, challenges
+from pruner.registry.oci.errors import response_error
+from pruner.registry.oci.login import Login
+
+TOKENS_KEPT: Final = 256
+_DEFAULT_SECONDS: Final = 60
+_LONGEST_SECONDS: Final = 3600
+_MARGIN: Final = 0.8
+"""Of its life: then a token is fetched again."""
+_MAX_TOKEN: Final = 64 * 1024
+
+
+class _Token(NamedTuple):
+    header: str
+    until: float
+
+
+class _Reply(msgspec.Struct):
+    token: str = ""
+    access_token: str = ""
+    expires_in: int | float | None = None
+
+
+_decoder = msgspec.json.Decoder(_Reply)
+
+
+class Authorizer:
+    """Makes the ``Authorization`` of requests to one registry.
+
+    ``new_client`` makes the client of a token server's origin; ``timeout`` (seconds) is for one request to
+    it. ``clock`` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        login: Login | None,
+        new_client: Callable[[str], HttpClient],
+        *,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timeout = timeout
+        self._origin = origin
+        self._login = login
+        self._new_client = new_client
+        self._clock = clock
+        self._challenge: Challenge | None = None
+        self._clients: dict[str, HttpClient] = {}
+        self._tokens: OrderedDict[str, _Token] = OrderedDict()
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def close(self) -> None:
+        """Close the connections to token servers."""
+        for client in self._clients.values():
+            await client.close()
+
+    async def header(self, scope: str) -> str | None:
+        """What to send for ``scope``, as far as the registry has said how it wants to be asked.
+
+        Raises ConnectError if there is no token to be had just now, ResponseError if it is refused.
+        """
+        if self._challenge is None:
+            return None
+        if self._challenge.scheme == "basic":
+            return self._basic()
+        return await self._token(scope, None)
+
+    async def answer(self, scope: str, sent: str | None, offered: str) -> str | None:
+        """What to send instead of ``sent``, which got a 401 with ``offered``; None if there is nothing."""
+        found = {challenge.scheme: challenge for challenge in reversed(challenges(offered))}
+        self._challenge = found.get("bearer") or found.get("basic") or self._challenge
+        if self._challenge is None:
+            return None
+        if self._challenge.scheme == "basic":
+            fresh = self._basic()
+            return None if fresh == sent else fresh
+        return await self._token(scope, sent, self._challenge.parameters.get("scope"))
+
+    def hidden(self) -> list[str]:
+        """The texts that no message may show."""
+        if self._login is None:
+            return []
+        basic = self._basic() or ""
+        return [self._login.password.reveal(), basic.removeprefix("Basic ")]
+
+    def _basic(self) -> str | None:
+        if self._login is None or self._login.is_identity_token:
+            return None
+        pair = f"{self._login.username}:{self._login.password.reveal()}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+    async def _token(self, scope: str, refused: str | None, named: str | None = None) -> str:
+        """A token for ``scope``, which the registry may have ``named`` otherwise; not the ``refused`` one."""
+        async with self._asking[scope]:
+            known = self._tokens.get(scope)
+            if known is None or known.header == refused or known.until <= self._clock():
+                known = self._tokens[scope] = await self._fetch(named or scope)
+            self._tokens.move_to_end(scope)
+            while len(self._tokens) > TOKENS_KEPT:
+                oldest, _ = self._tokens.popitem(last=False)
+                self._asking.pop(oldest, None)
+            return known.header
+
+    async def _fetch(self, scope: str) -> _Token:
+        assert self._challenge is not None
+        parameters = self._challenge.parameters
+        client, target = self._server(parameters.get("realm", ""))
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._ask(client, target, parameters.get("service"), scope)
+        except TimeoutError:
+            raise ConnectError(f"the token server {client_name(parameters)} does not answer") from None
+        except RequestError as error:
+            # Nothing was sent to the registry itself.
+            raise ConnectError(f"the token server {client_name(parameters)}: {error}") from None
+        if answer.status in (400, 401, 403):
+            refusal = response_error(answer.status, answer.headers, self._redacted(answer.body))
+            raise ResponseError(401, "oci", "UNAUTHORIZED", f"from the token server: {refusal}")
+        if answer.status != 200:
+            raise ConnectError(f"the token server {client_name(parameters)} answers HTTP {answer.status}")
+        return self._read(answer.body, parameters)
+
+    async def _ask(self, client: HttpClient, target: str, service: str | None, scope: str) -> Answer:
+        fields = {"scope": scope} | ({"service": service} if service else {})
+        headers = {"Accept": "application/json"}
+        if self._login is not None and self._login.is_identity_token:
+            fields |= {"grant_type": "refresh_token", "client_id": "ncr-pruner"}
+            fields["refresh_token"] = self._login.password.reveal()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            return await client.exchange("POST", target, headers, urlencode(fields).encode())
+        if basic := self._basic():
+            headers["Authorization"] = basic
+        separator = "&" if "?" in target else "?"
+        return await client.exchange("GET", f"{target}{separator}{urlencode(fields)}", headers)
+
+    def _server(self, realm: str) -> tuple[HttpClient, str]:
+        """The client of a token server, and the path there. ConnectError for one that is not trusted."""
+        shown = names.printable(realm)
+        try:
+            parts = urlsplit(realm)
+            origin = f"{parts.scheme}://{parts.netloc}"
+            if origin != self._origin:
+                parse_endpoint(origin)
+        except (ValueError, InputError):
+            raise ConnectError(
+                f"the registry asks for a login at '{shown}', which is neither https nor on loopback"
+            ) from None
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if not target.isascii() or not target.isprintable() or " " in target:
+            raise ConnectError(f"the registry asks for a login at '{shown}', which is no URL")
+        if origin not in self._clients:
+            self._clients[origin] = self._new_client(origin)
+        return self._clients[origin], target
+
+    def _read(self, body: bytes, parameters: Mapping[str, str]) -> _Token:
+        try:
+            reply = _decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            reply = _Reply()
+        token = reply.token or reply.access_token
+        if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+            raise ConnectError(f"the token server {client_name(parameters)} answers without a token")
+        seconds = min(reply.expires_in or _DEFAULT_SECONDS, _LONGEST_SECONDS)
+        return _Token(f"Bearer {token}", self._clock() + seconds * _MARGIN)
+
+    def _redacted(self, body: bytes) -> bytes:
+        return redacted(body, self.hidden())
+
+
+def client_name(parameters: Mapping[str, str]) -> str:
+    """The token server, for people."""
+    return names.printable(parameters.get("realm", "(without a realm)"), 100)
+
+
+def redacted(body: bytes, hidden: list[str]) -> bytes:
+    """``body`` without the texts of ``hidden``, which a server may have sent back."""
+    for text in hidden:
+        body = body.replace(text.encode(), b"[hidden]")
+    return body

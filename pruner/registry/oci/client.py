@@ -1,0 +1,220 @@
+"""An OCI registry: a reader without a way to delete, and a deleter of single tags."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from pruner import names
+from pruner.errors import CredentialsError, InputError, ListingError, MalformedReplyError, ResponseError
+from pruner.model import Links, Tag, Target
+from pruner.registry.base import Attempts, Want, Wanted, want_everything
+from pruner.registry.exchange import Answer
+from pruner.registry.oci import manifests, protocol
+from pruner.registry.oci.errors import NotARegistryError, says_missing
+from pruner.registry.oci.facts import ACCEPT, Content, Facts, FactsReader
+from pruner.registry.oci.lists import read_list
+from pruner.registry.oci.location import OciLocation
+from pruner.registry.oci.transport import OciTransport
+from pruner.tasks import task_group
+
+TAGS_AT_ONCE: Final = 64
+"""Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
+_READINGS: Final = 3
+CATALOG_SCOPE: Final = "registry:catalog:*"
+
+
+class _Head(NamedTuple):
+    """What a tag points to; its ``content``, with its type, if the server did not tell the digest."""
+
+    digest: str
+    content: Content | None = None
+
+
+class OciReader:
+    """Lists one registry, each request through ``attempts``.
+
+    ``registry_names`` are the names that policies give it, ``images`` those it has if it does not list them
+    itself, ``asks_referrers`` whether manifests are deleted whose referrers may have no tag.
+    """
+
+    def __init__(
+        self,
+        transport: OciTransport,
+        attempts: Attempts,
+        facts: FactsReader,
+        warn: Callable[[str], None],
+        *,
+        registry_names: Sequence[str] = (),
+        images: Sequence[str] | None = None,
+        asks_referrers: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._attempts = attempts
+        self._facts = facts
+        self._warn = warn
+        self._registry_names = list(registry_names)
+        self._images = images
+        self._asks_referrers = asks_referrers
+
+    @property
+    def _location(self) -> OciLocation:
+        return self._transport.location
+
+    async def registries(self) -> list[str]:
+        """The names that policies give this registry, after a look whether there is one."""
+        answer = await self._attempts.run(lambda: self._transport.send("GET", "/v2/", CATALOG_SCOPE))
+        kind = answer.headers.get("Content-Type", "")
+        if answer.status != 200 or "html" in kind.lower():
+            raise NotARegistryError(
+                f"{self._location.origin} is not a registry: it answers /v2/ with HTTP {answer.status}, "
+                f"{names.printable(kind, 60) or 'of no type'}"
+            )
+        return self._registry_names
+
+    async def images(self, registry: str) -> list[str]:
+        """The names of all images below the namespace, sorted."""
+        if self._images is not None:
+            return sorted(self._images)
+        what = f"the images of {registry}"
+        try:
+            listed = await read_list(self._transport, self._attempts, "/v2/_catalog", CATALOG_SCOPE, what)
+        except (ResponseError, CredentialsError) as error:
+            hint = (
+                f"where a registry does not list its images, name them under registries: {registry}: images"
+            )
+            kind = CredentialsError if isinstance(error, CredentialsError) else ListingError
+            raise kind(f"{what} cannot be listed: {error}; {hint}") from None
+        found = [image for name in listed if (image := self._location.image(name)) is not None]
+        return _checked(found, names.check_image, what)
+
+    async def tags(self, registry: str, image: str, want: Want = want_everything) -> list[Tag] | None:
+        """All tags of an image, with the facts that are wanted; None when there is no such image."""
+        what = f"the tags of {registry}/{image}"
+        path, scope = self._location.path(image, "tags/list"), self._location.scope(image)
+        try:
+            listed = await read_list(self._transport, self._attempts, path, scope, what)
+        except ResponseError as error:
+            if says_missing(error):
+                return None
+            raise
+        found = _checked(listed, names.check_tag, what)
+        wanted = want(found)
+        if not wanted.identity:
+            return [Tag(Target(registry, image, name)) for name in found]
+        return await self._looked_at(registry, image, found, wanted)
+
+    async def has_tag(self, target: Target) -> bool:
+        """Whether the tag is there now."""
+        return await self._head(target) is not None
+
+    async def _looked_at(self, registry: str, image: str, found: list[str], wanted: Wanted) -> list[Tag]:
+        """The tags that are still there, in the order of their names."""
+        tags: dict[str, Tag] = {}
+        waiting = iter(found)
+
+        async def work() -> None:
+            for name in waiting:
+                tag = await self._tag(Target(registry, image, name), wanted)
+                if tag is not None:
+                    tags[name] = tag
+
+        async with task_group() as group:
+            for _ in range(min(TAGS_AT_ONCE, len(found))):
+                group.start_soon(work)
+        _date_by_subject(tags)
+        if self._asks_referrers:
+            await self._find_referrers(image, tags, wanted)
+        return [tags[name] for name in found if name in tags]
+
+    async def _tag(self, target: Target, wanted: Wanted) -> Tag | None:
+        """One tag; None if it went after the list was made."""
+        with_times = wanted.times is None or target.tag in wanted.times
+        for _ in range(_READINGS):
+            head = await self._head(target)
+            if head is None:
+                return None
+            if (tag := await self._with_facts(target, head, with_times=with_times)) is not None:
+                return tag
+        raise ListingError(f"{target}: its manifest is missing, though the tag is there")
+
+    async def _with_facts(self, target: Target, head: _Head, *, with_times: bool) -> Tag | None:
+        """A tag with what its manifest says; None if the manifest has gone meanwhile."""
+        try:
+            facts = await self._facts.of(target.image, head.digest, head.content, with_times=with_times)
+        except ResponseError as error:
+            if says_missing(error):
+                return None
+            raise
+        except manifests.SchemaOneError as error:
+            self._warn(f"{target}: {error}; it stays, as does every tag that may be the same image")
+            return Tag(target)
+        except MalformedReplyError as error:
+            raise ListingError(f"{target}: {error}") from None
+        return _tag(target, head.digest, facts)
+
+    async def _head(self, target: Target) -> _Head | None:
+        """What a tag points to; None if the registry itself says that it is not there."""
+        path = self._location.path(target.image, f"manifests/{target.tag}")
+        scope = self._location.scope(target.image)
+
+        async def ask(method: str) -> Answer | None:
+            try:
+                return await self._transport.send(method, path, scope, ACCEPT)
+            except ResponseError as error:
+                # An answer to HEAD has no body that could say whose 404 it is.
+                if error.status == 404 and (method == "HEAD" or says_missing(error)):
+                    return None
+                raise
+
+        answer = await self._attempts.run(lambda: ask("HEAD"))
+        if answer is not None:
+            digest = answer.headers.get(protocol.HEADER_DIGEST, "")
+            if manifests.is_digest(digest):
+                return _Head(digest)
+        answer = await self._attempts.run(lambda: ask("GET"))
+        if answer is None:
+            return None
+        content = Content(answer.body, answer.headers.get("Content-Type", ""))
+        return _Head(manifests.digest_of(content.data), content)
+
+    async def _find_referrers(self, image: str, tags: dict[str, Tag], wanted: Wanted) -> None:
+        """Note what refers to a tag's manifest without having a tag itself."""
+        tagged = {tag.digest for tag in tags.values()}
+        for name, tag in list(tags.items()):
+            if tag.digest is None or name not in wanted.referrers:
+                continue
+            found = await self._facts.referrers(image, tag.digest)
+            untagged = tuple(digest for digest in found if digest not in tagged)
+            if untagged:
+                links = msgspec.structs.replace(tag.links or Links(), untagged_referrers=untagged)
+                tags[name] = msgspec.structs.replace(tag, links=links)
+
+
+def _date_by_subject(tags: dict[str, Tag]) -> None:
+    """Give what belongs to an image, and mostly has no time of its own, the image's."""
+    times = {tag.digest: tag.updated for tag in tags.values()}
+    for name, tag in tags.items():
+        subject = names.attachment_subject(name) or (tag.links.subject if tag.links is not None else None)
+        if subject is not None and tag.updated is None:
+            tags[name] = msgspec.structs.replace(tag, updated=times.get(subject))
+
+
+def _tag(target: Target, digest: str, facts: Facts) -> Tag:
+    subject = facts.subject or names.referrers_subject(target.tag)
+    links = Links(facts.children, subject) if facts.children or subject else None
+    return Tag(target, digest, facts.size, facts.created, facts.created, None, links)
+
+
+def _checked(found: Iterable[str], check: Callable[[str], None], what: str) -> list[str]:
+    """Names that can exist, sorted, each once."""
+    known: set[str] = set()
+    for name in found:
+        try:
+            check(name)
+        except InputError as error:
+            raise ListingError(f"{what}: a name that cannot be: {error}") from None
+        if name in known:
+            raise ListingError(f"{what}: '{name}' is listed twice, so others may be missing")
+        known.add(name)
+    return sorted(known)

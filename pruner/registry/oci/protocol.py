@@ -1,0 +1,31 @@
+"""Published constants of the OCI Distribution and Image specifications, shared by client and emulator."""
+
+from typing import Final
+
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+DOCKER_SCHEMA_1: Final = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+MANIFESTS: Final = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
+"""What a client that reads them all says it accepts; without it a server may convert, to another digest."""
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+
+HEADER_DIGEST: Final = "Docker-Content-Digest"
+
+# Codes of errors, in the body ``{"errors": [{"code", "message", "detail"}]}``.
+BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"
+DENIED: Final = "DENIED"
+DIGEST_INVALID: Final = "DIGEST_INVALID"
+MANIFEST_BLOB_UNKNOWN: Final = "MANIFEST_BLOB_UNKNOWN"
+MANIFEST_INVALID: Final = "MANIFEST_INVALID"
+MANIFEST_UNKNOWN: Final = "MANIFEST_UNKNOWN"
+NAME_UNKNOWN: Final = "NAME_UNKNOWN"
+TOOMANYREQUESTS: Final = "TOOMANYREQUESTS"
+UNAUTHORIZED: Final = "UNAUTHORIZED"
+UNSUPPORTED: Final = "UNSUPPORTED"

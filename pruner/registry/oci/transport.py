@@ -1,0 +1,145 @@
+"""One request to a registry: authorised, bounded in time and size, errors typed.
+
+A request that was refused for want of a token (401) was not carried out, so it is sent again with one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from pruner.errors import InputError, LostReplyError, RedirectError, ResponseError
+from pruner.registry.deadline import Deadlines
+from pruner.registry.endpoint import parse_endpoint
+from pruner.registry.exchange import USER_AGENT, Answer, HttpClient
+from pruner.registry.oci.auth import Authorizer, redacted
+from pruner.registry.oci.errors import response_error
+from pruner.registry.oci.location import OciLocation
+from pruner.text import clean_text
+
+COMMON_HEADERS: Final = {"User-Agent": USER_AGENT}
+_MOST_REDIRECTS: Final = 3
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class OciTransport:
+    """Sends requests to one registry with one login.
+
+    ``timeout`` bounds one attempt in seconds; ``new_client`` makes the client of another origin, to which
+    the bytes of a blob may be redirected.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        location: OciLocation,
+        authorizer: Authorizer,
+        new_client: Callable[[str], HttpClient],
+        *,
+        timeout: float,
+    ) -> None:
+        self.location = location
+        self._client = client
+        self._authorizer = authorizer
+        self._new_client = new_client
+        self._deadlines = Deadlines(timeout)
+        self._elsewhere: dict[str, HttpClient] = {}
+        self.requests_sent = 0
+
+    async def close(self) -> None:
+        """Close the connections to everywhere."""
+        await self._client.close()
+        await self._authorizer.close()
+        for client in self._elsewhere.values():
+            await client.close()
+
+    async def send(
+        self, method: str, path: str, scope: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """Send ``method`` to ``path`` (from the root, encoded, with its query); an answer of status 2xx.
+
+        Raises RequestError: ResponseError for a status outside 2xx, ConnectError when the request did not
+        leave or there was no token for it, LostReplyError when it may have left, RedirectError.
+        """
+        answer = await self._authorised(method, path, scope, headers or {}, body)
+        if 200 <= answer.status < 300:
+            return answer
+        raise self._refusal(answer)
+
+    async def blob(self, path: str, scope: str) -> bytes:
+        """The bytes of a blob, from wherever the registry says that they are. Raises RequestError.
+
+        The login is never sent elsewhere, and plain http is followed only on loopback.
+        """
+        answer = await self._authorised("GET", path, scope, {}, b"")
+        origin, target = self.location.origin, path
+        for _ in range(_MOST_REDIRECTS):
+            if answer.status not in _REDIRECTS:
+                break
+            origin, target = self._followed(origin, target, answer)
+            answer = await self._limited(self._other(origin), "GET", target, {}, b"")
+        if answer.status != 200:
+            raise self._refusal(answer)
+        return answer.body
+
+    async def _authorised(
+        self, method: str, path: str, scope: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        authorization = await self._authorizer.header(scope)
+        answer = await self._with(authorization, method, path, headers, body)
+        if answer.status != 401:
+            return answer
+        fresh = await self._authorizer.answer(
+            scope, authorization, answer.headers.get("WWW-Authenticate", "")
+        )
+        if fresh is None:
+            return answer
+        answer = await self._with(fresh, method, path, headers, body)
+        if answer.status == 401 and fresh.startswith("Bearer "):
+            # The token server knows the login, and gave a token that does not suffice here.
+            raise ResponseError(403, "oci", "DENIED", "the login has no access to this repository")
+        return answer
+
+    async def _with(
+        self, authorization: str | None, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        if authorization is not None:
+            headers = {**headers, "Authorization": authorization}
+        return await self._limited(self._client, method, path, headers, body)
+
+    async def _limited(
+        self, client: HttpClient, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        self.requests_sent += 1
+        try:
+            with self._deadlines.limit():
+                return await client.exchange(method, path, headers, body)
+        except TimeoutError:
+            raise LostReplyError(f"no answer within {self._deadlines.seconds:g} seconds") from None
+
+    def _followed(self, origin: str, target: str, answer: Answer) -> tuple[str, str]:
+        """Where a redirected blob is."""
+        where = answer.headers.get("Location", "")
+        try:
+            parts = urlsplit(urljoin(origin + target, where))
+            new = f"{parts.scheme}://{parts.netloc}"
+            parse_endpoint(new, allow_plain_http=new == self.location.origin)
+        except (ValueError, InputError):
+            raise RedirectError(f"a blob is said to be at {clean_text(where) or 'nowhere'}") from None
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if not path.isascii() or not path.isprintable() or " " in path:
+            raise RedirectError("a blob is said to be at what is no URL")
+        return new, path
+
+    def _other(self, origin: str) -> HttpClient:
+        if origin == self.location.origin:
+            return self._client
+        if origin not in self._elsewhere:
+            self._elsewhere[origin] = self._new_client(origin)
+        return self._elsewhere[origin]
+
+    def _refusal(self, answer: Answer) -> Exception:
+        if 300 <= answer.status < 400:
+            where = clean_text(answer.headers.get("Location", "nowhere"))
+            return RedirectError(f"HTTP {answer.status} redirects to {where}, which is not followed")
+        body = redacted(answer.body, self._authorizer.hidden())
+        return response_error(answer.status, answer.headers, body)
