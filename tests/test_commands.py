@@ -401,13 +401,16 @@ def test_resume_at_another_endpoint_is_refused(running, emulated):
 def test_the_second_of_two_runs_is_refused_and_names_the_holder(running):
     program, emulator, path, process = running
     [first] = all_runs(program.state)
+    # It holds its locks while it is stopped, and does not delete from what the others list.
+    process.send_signal(signal.SIGSTOP)
     for command in (("run", path, "--yes"), ("resume", first.run_id)):
         done = program(*command, *FAST)
         assert done.returncode == 3
         assert "registry 'acme' is being worked on by" in done.stderr
         assert f"run {first.run_id} (process {process.pid} on " in done.stderr
     assert process.poll() is None
-    process.communicate(timeout=30)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(all_runs(program.state)) == 1
     assert_consistent(program.reports()[0], emulator, process)

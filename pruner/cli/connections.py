@@ -10,7 +10,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from pruner.cli.options import ConnectionOptions
-from pruner.cli.places import NcrPlace, OciPlace, Place, endpoint_asked_for, oci_settings, place_of
+from pruner.cli.places import (
+    NcrPlace,
+    OciPlace,
+    Place,
+    endpoint_asked_for,
+    ncr_door_of,
+    oci_settings,
+    place_of,
+)
 from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
@@ -29,7 +37,7 @@ from pruner.registry.ncr.transport import Transport
 from pruner.room import Room
 
 if TYPE_CHECKING:
-    from pruner.registry.base import TagReader
+    from pruner.registry.base import ManifestDoor, TagReader
     from pruner.registry.oci.known import KnownManifests
 
 DEFAULT_RATE = float("inf")
@@ -45,6 +53,8 @@ class _Connection(NamedTuple):
     access: RegistryAccess
     transport: _Sends
     account: str
+    door: "ManifestDoor | None" = None
+    credentials: CredentialSource | None = None
 
 
 class Connections:
@@ -70,6 +80,9 @@ class Connections:
         self._stack = AsyncExitStack()
         self._room = Room(TAGS_AT_ONCE)
         self._manifests: KnownManifests | None = None
+        self._doors: dict[str, ManifestDoor] = {}
+        self._door_gates: list[Gate] = []
+        self._door_transports: list[_Sends] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,7 +132,7 @@ class Connections:
         reader = NcrReader(transport, governor, self._room)
         rechecker = NcrReader(transport, essential)
         access = RegistryAccess(reader, rechecker, NcrDeleter(transport), gate)
-        return _Connection(access, transport, current.access_key)
+        return _Connection(access, transport, current.access_key, credentials=credentials)
 
     async def _connect_oci(self, place: OciPlace) -> _Connection:
         from pruner.cli.oci_connection import OciConnection, known_manifests
@@ -132,7 +145,29 @@ class Connections:
         if self._manifests is None:
             self._manifests = known_manifests(self._env, self._stack)
         access = opened.access(transport, gate, (governors[0], governors[1]), self._manifests)
-        return _Connection(access, transport, opened.account)
+        return _Connection(access, transport, opened.account, opened.door(transport, governors[0]))
+
+    async def open_doors(self, registries: Iterable[str]) -> "dict[str, ManifestDoor]":
+        """Where single manifests of open ``registries`` are read and put back; InputError if nobody says."""
+        for registry in registries:
+            if registry not in self._doors:
+                connection = self._open[self._places[registry]]
+                self._doors[registry] = connection.door or self._open_ncr_door(registry, connection)
+        return {registry: self._doors[registry] for registry in registries}
+
+    def _open_ncr_door(self, registry: str, connection: _Connection) -> "ManifestDoor":
+        from pruner.cli.oci_connection import open_ncr_door
+
+        assert connection.credentials is not None
+        place = ncr_door_of(registry, self._options, self._settings)
+        self._talk.say(f"Manifests of {registry}: {place.at}")
+        gate, governor, _ = self._governed(place, connection.account)
+        self._door_gates.append(gate)
+        key = connection.credentials.current
+        timeout = self._options.timeout
+        door, transport = open_ncr_door(place, key, governor, self._client, timeout, self._stack)
+        self._door_transports.append(transport)
+        return door
 
     def _warn_of_way(self, origin: str, proxied: str) -> None:
         """Say who can read what is sent; ``proxied`` says what a proxy does."""
@@ -191,7 +226,11 @@ class Connections:
 
     def facts(self) -> dict[str, RegistryFacts]:
         """Where each registry is, for the plan."""
-        return {registry: place.facts() for registry, place in sorted(self._places.items()) if registry}
+        return {
+            registry: place.facts(self._settings.get(registry))
+            for registry, place in sorted(self._places.items())
+            if registry
+        }
 
     def readers(self) -> "dict[str, TagReader]":
         """The reader of each registry."""
@@ -206,9 +245,10 @@ class Connections:
     @property
     def gates(self) -> list[Gate]:
         """The gates of all connections."""
-        return [connection.access.gate for connection in self._open.values()]
+        return [*(connection.access.gate for connection in self._open.values()), *self._door_gates]
 
     @property
     def requests_sent(self) -> int:
         """Requests sent so far, of every kind."""
-        return sum(connection.transport.requests_sent for connection in self._open.values())
+        transports = [connection.transport for connection in self._open.values()]
+        return sum(transport.requests_sent for transport in (*transports, *self._door_transports))

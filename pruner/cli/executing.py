@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -23,6 +25,9 @@ from pruner.model import StopKind
 from pruner.plan.file import Plan
 from pruner.tasks import task_group
 
+if TYPE_CHECKING:
+    from pruner.engine.keeping import Keeper
+
 TICK_SECONDS = 1.0
 _SIGNALS = {
     signal.SIGINT: StopKind.INTERRUPTED,
@@ -37,6 +42,7 @@ class ExecutionOptions:
 
     durable: bool = False
     deadline: float | None = None
+    keep_manifests: bool = False
 
 
 async def execute(
@@ -50,9 +56,10 @@ async def execute(
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
     scopes = connections.lock_scopes()
-    with registry_locks(state_dir, scopes, run.run_id), run_lock(run) as held:
+    with ExitStack() as stack, registry_locks(state_dir, scopes, run.run_id), run_lock(run) as held:
         if not held:
             raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted")
+        keeper = await _keeper(connections, plan, run, stack, options)
         progress = Progress.of(run.journal)
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
@@ -67,6 +74,7 @@ async def execute(
             journal,
             ExecutorSettings(workers=connections.concurrency),
             dice=Random(),  # noqa: S311 - jitter, not a secret
+            keeper=keeper,
         )
         try:
             cancelled = await _supervised(
@@ -78,6 +86,23 @@ async def execute(
             _end(journal, state, connections, requests, seconds)
         if cancelled:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
+
+
+async def _keeper(
+    connections: Connections, plan: Plan, run: RunDirectory, stack: ExitStack, options: ExecutionOptions
+) -> "Keeper | None":
+    """What keeps manifests, if the command line, a policy or an earlier session of the run asks for that."""
+    all_of_them = options.keep_manifests or run.manifests.exists()
+    registries = [name for name, facts in plan.header.registries.items() if all_of_them or facts.undo]
+    if not registries:
+        return None
+    from pruner.engine.keeping import Keeper
+    from pruner.engine.manifest_store import ManifestStore
+
+    doors = await connections.open_doors(registries)
+    store = ManifestStore.create(run.manifests)
+    stack.callback(store.close)
+    return Keeper(doors, store)
 
 
 async def _supervised(

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "delete": "Delete the tags that are named.",
     "apply": "Carry out a plan that was written and reviewed before.",
     "resume": "Go on with a run that was interrupted.",
+    "undo": "Put back the tags that a run deleted, from what it kept.",
     "runs": "List the runs that are kept, or prune old ones.",
     "report": "Render the report of a run again.",
     "explain": "Say why tags go or stay, rule by rule.",

@@ -8,17 +8,47 @@ from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
+from pruner.registry.base import Attempts
 from pruner.registry.exchange import HttpClient
+from pruner.registry.ncr.credentials import Credentials
 from pruner.registry.oci.auth import Authorizer
 from pruner.registry.oci.client import OciReader
 from pruner.registry.oci.deleter import DeleteBy, OciDeleter
 from pruner.registry.oci.facts import FactsReader
 from pruner.registry.oci.known import KnownManifests, cache_directory
 from pruner.registry.oci.login import Login, find_login
+from pruner.registry.oci.manifest_client import ManifestClient
 from pruner.registry.oci.transport import COMMON_HEADERS, OciTransport
 
 NewClient = Callable[[str, Mapping[str, str]], HttpClient]
 """Makes a client of an origin, whose requests all have the same headers."""
+
+
+def open_ncr_door(
+    place: OciPlace,
+    key: Credentials,
+    attempts: Attempts,
+    new_client: NewClient,
+    timeout: float,
+    stack: AsyncExitStack,
+) -> tuple[ManifestClient, OciTransport]:
+    """The manifests of an NCR registry, opened with the ``key`` of its API; ``stack`` closes it."""
+    login = Login(key.access_key, key.secret, key.source)
+    transport = _transport(place, login, new_client, timeout, stack)
+    return ManifestClient(transport, attempts), transport
+
+
+def _transport(
+    place: OciPlace, login: Login | None, new_client: NewClient, timeout: float, stack: AsyncExitStack
+) -> OciTransport:
+    def elsewhere(origin: str) -> HttpClient:
+        return new_client(origin, COMMON_HEADERS)
+
+    authorizer = Authorizer(place.at.origin, login, elsewhere, timeout=timeout)
+    client = elsewhere(place.at.origin)
+    transport = OciTransport(client, place.at, authorizer, elsewhere, timeout=timeout)
+    stack.push_async_callback(transport.close)
+    return transport
 
 
 class OciConnection:
@@ -47,15 +77,11 @@ class OciConnection:
 
     def open(self, new_client: NewClient, timeout: float, stack: AsyncExitStack) -> OciTransport:
         """A transport, which ``stack`` closes."""
+        return _transport(self._place, self._login, new_client, timeout, stack)
 
-        def elsewhere(origin: str) -> HttpClient:
-            return new_client(origin, COMMON_HEADERS)
-
-        authorizer = Authorizer(self._place.at.origin, self._login, elsewhere, timeout=timeout)
-        client = elsewhere(self._place.at.origin)
-        transport = OciTransport(client, self._place.at, authorizer, elsewhere, timeout=timeout)
-        stack.push_async_callback(transport.close)
-        return transport
+    def door(self, transport: OciTransport, attempts: Attempts) -> ManifestClient:
+        """Where single manifests are read and put back."""
+        return ManifestClient(transport, attempts)
 
     def access(
         self, transport: OciTransport, gate: Gate, governors: tuple[Governor, Governor], known: KnownManifests

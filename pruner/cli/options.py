@@ -133,6 +133,9 @@ state_option = click.option("--state-dir", metavar="DIR", help="Where runs are k
 durable_option = click.option(
     "--durable", is_flag=True, help="Force the journal to the disk as it is written."
 )
+keep_option = click.option(
+    "--keep-manifests", is_flag=True, help="Keep the manifest of each tag before it goes, for undo."
+)
 deadline_option = click.option(
     "--deadline", callback=_deadline, metavar="DURATION", help="Finish cleanly after this time, as in 55m."
 )
@@ -152,6 +155,7 @@ def run_options(function: F) -> F:
                 metavar="DIR",
                 help="Folder for the report (default: the run's own).",
             ),
+            keep_option,
             durable_option,
             deadline_option,
             click.option(

@@ -10,7 +10,7 @@ from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.endpoint import Endpoint, parse_endpoint
-from pruner.registry.ncr.endpoint import region_endpoint
+from pruner.registry.ncr.endpoint import docker_registry_url, region_endpoint
 from pruner.registry.oci.location import OciLocation, parse_location
 
 
@@ -22,9 +22,10 @@ class NcrPlace:
     region: str | None
     profile: str | None
 
-    def facts(self) -> RegistryFacts:
-        """As a plan has it."""
-        return RegistryFacts(str(self.at), self.region, self.profile)
+    def facts(self, own: RegistrySettings | None) -> RegistryFacts:
+        """As a plan has it; ``own`` is what a policy says of the registry."""
+        v2_url = None if own is None else own.v2_url
+        return RegistryFacts(str(self.at), self.region, self.profile, v2_url=v2_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class OciPlace:
     images: tuple[str, ...] | None
     delete_by: Literal["auto", "tag", "digest"]
 
-    def facts(self) -> RegistryFacts:
+    def facts(self, own: RegistrySettings | None) -> RegistryFacts:
         """As a plan has it."""
         return RegistryFacts(str(self.at), type="oci", images=self.images, delete_by=self.delete_by)
 
@@ -99,3 +100,20 @@ def _oci(registry: str, options: ConnectionOptions, own: RegistrySettings) -> Oc
         )
     location = parse_location(own.url or "", allow_plain_http=options.allow_plain_http)
     return OciPlace(location, own.images, own.delete_by)
+
+
+def ncr_door_of(
+    registry: str, options: ConnectionOptions, settings: Mapping[str, RegistrySettings]
+) -> OciPlace:
+    """Where an NCR registry speaks the Docker Registry API; InputError if that is not known."""
+    own = settings.get(registry)
+    region = options.region or (own.region if own else None)
+    url = own.v2_url if own is not None and own.v2_url else None
+    if url is None and region is not None:
+        url = docker_registry_url(region, registry)
+    if url is None:
+        raise InputError(
+            f"to keep manifests, or to put them back, say where registry '{registry}' speaks the Docker "
+            f"Registry API: write v2_url under 'registries' in a policy"
+        )
+    return OciPlace(parse_location(url, allow_plain_http=options.allow_plain_http), None, "tag")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from pruner.cli.connections import Connections
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.talk import Talk
@@ -70,7 +72,10 @@ async def plan_live(
     await connections.open(policies.registry_names)
     readers = connections.readers()
     await check_registries(readers)
-    facts = connections.facts()
+    facts = {
+        name: msgspec.structs.replace(known, undo=any(item.undo for item in policies.in_registry(name)))
+        for name, known in connections.facts().items()
+    }
     index = indexed(policies, guards.keep_at_least, facts)
     now = int(time.time() * 1000)
     request = PlanRequest(policies, facts, guards, now, now)

@@ -66,7 +66,9 @@ def options_from(values: dict[str, Any]) -> RunOptions:
     """The options of a command out of its keywords (those of ``cli.options``)."""
     connection = split_connection(values)
     guards = Guards(**{name: values.pop(name, None) for name in GUARDS})
-    execution = ExecutionOptions(values.pop("durable", False), values.pop("deadline", None))
+    execution = ExecutionOptions(
+        values.pop("durable", False), values.pop("deadline", None), values.pop("keep_manifests", False)
+    )
     return RunOptions(connection, guards, execution, **values)
 
 
@@ -174,17 +176,17 @@ def append_step_summary(text: str, env: Mapping[str, str] = os.environ) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def confirm(count: int, yes: bool) -> None:
+def confirm(count: int, yes: bool, verb: str = "delete", done: str = "deleted") -> None:
     """Ask a person to type the number of tags; RefusedError without the right answer."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise RefusedError("refused, nothing was deleted: without a terminal to ask on, say --yes")
+        raise RefusedError(f"refused, nothing was {done}: without a terminal to ask on, say --yes")
     answer = click.prompt(
-        f"Type {count} to delete {counted(count, 'tag')}", default="", show_default=False, err=True
+        f"Type {count} to {verb} {counted(count, 'tag')}", default="", show_default=False, err=True
     )
     if answer.strip().replace(",", "") != str(count):
-        raise RefusedError("not confirmed, nothing was deleted")
+        raise RefusedError(f"not confirmed, nothing was {done}")
 
 
 def forget_unused(run: RunDirectory) -> None:

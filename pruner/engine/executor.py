@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pruner.engine.access import RegistryAccess
 from pruner.engine.feed import Feed
@@ -25,6 +25,9 @@ from pruner.model import Outcome, Status, StopKind, Target
 from pruner.plan.records import Entry, ImageRecord
 from pruner.registry.base import Deletion
 from pruner.tasks import task_group
+
+if TYPE_CHECKING:
+    from pruner.engine.keeping import Keeper
 
 OUTAGE_SECONDS: Final = 600.0
 """A server that does not answer for this long ends the run."""
@@ -65,7 +68,10 @@ class ExecutorSettings:
 
 
 class Executor:
-    """Carries a plan out. ``clock`` is monotonic seconds, ``wall_clock`` epoch seconds."""
+    """Carries a plan out. ``clock`` is monotonic seconds, ``wall_clock`` epoch seconds.
+
+    With a ``keeper`` a tag is deleted only after its manifest is kept.
+    """
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class Executor:
         settings: ExecutorSettings,
         *,
         dice: Random,
+        keeper: "Keeper | None" = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -84,6 +91,7 @@ class Executor:
         self._settings = settings
         self._budget = RetryBudget(settings.budget)
         self._dice = dice
+        self._keeper = keeper
         self._clock = clock
         self._wall_clock = wall_clock
         self._refused_in_a_row: dict[str, int] = {}
@@ -130,14 +138,31 @@ class Executor:
 
     async def _delete(self, trial: _Trial) -> None:
         """Try until the target has an outcome or the run stops."""
-        while True:
-            try:
-                verdict = await self._attempt(trial)
-            except GateClosedError:
-                self._leave(trial)
+        try:
+            if self._keeper is not None and not await self._is_kept(self._keeper, trial):
                 return
-            if verdict is None or await self._settle(trial, verdict):
-                return
+            while (verdict := await self._attempt(trial)) is not None:
+                if await self._settle(trial, verdict):
+                    return
+        except GateClosedError:
+            self._leave(trial)
+
+    async def _is_kept(self, keeper: "Keeper", trial: _Trial) -> bool:
+        """Whether the manifest is on the disk; where it is not, the target ends here."""
+        if not keeper.keeps(trial.entry.registry):
+            return True
+        trial.started, trial.clock_started = int(self._wall_clock() * 1000), self._clock()
+        try:
+            await keeper.keep(trial.target, trial.entry.digest)
+        except (JournalWriteError, GateClosedError):
+            # The disk is full, or the run stops: the target was not attempted.
+            raise
+        except PrunerError as error:
+            why = f"its manifest cannot be kept, so it was not deleted: {error}"
+            self._finish(trial, Status.FAILED, error=why)
+            self._count_refusal(trial)
+            return False
+        return True
 
     async def _attempt(self, trial: _Trial) -> Verdict | None:
         """One DELETE through the gate. None if the registry was stopped while waiting."""

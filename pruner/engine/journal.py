@@ -113,7 +113,7 @@ class Journal:
         self._clock = clock
         self._synced_at = float("-inf")
         try:
-            _drop_torn_line(path)
+            drop_torn_line(path)
             self._file: IO[bytes] = open_private(path, append=True)
         except OSError as error:
             raise JournalWriteError(f"{path} cannot be written: {error.strerror or error}") from None
@@ -149,7 +149,7 @@ class Journal:
             self._file.close()
 
 
-def _drop_torn_line(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
     """Cut a last line that was not written whole, so that the next line does not continue it."""
     if not path.exists() and not path.is_symlink():
         return
@@ -205,6 +205,12 @@ class SeqSet:
         self._bits[index] |= bit
         self.count += 1
         return True
+
+    def discard(self, seq: int) -> None:
+        """Take ``seq`` out, if it is there."""
+        if seq in self:
+            self._bits[seq >> 3] &= ~(1 << (seq & 7)) & 0xFF
+            self.count -= 1
 
     def __contains__(self, seq: object) -> bool:
         if not isinstance(seq, int):

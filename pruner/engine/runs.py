@@ -46,6 +46,16 @@ class RunDirectory:
         """The journal of the run."""
         return self.path / "journal.jsonl"
 
+    @property
+    def manifests(self) -> Path:
+        """The manifests of what the run deleted, if it was asked to keep them."""
+        return self.path / "manifests.sqlite3"
+
+    @property
+    def undo_journal(self) -> Path:
+        """What was put back."""
+        return self.path / "undo.jsonl"
+
 
 def new_run(state: Path, now: float) -> RunDirectory:
     """Make the directory of a new run; ``now`` in epoch seconds. InputError when that is impossible."""

@@ -11,7 +11,11 @@ VERSION: Final = 1
 
 
 class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a registry was listed. ``endpoint`` is the URL of an ``oci`` one."""
+    """Where a registry was listed. ``endpoint`` is the URL of an ``oci`` one.
+
+    ``v2_url`` is where an NCR registry speaks the Docker Registry API, if not at its usual name; ``undo``
+    says that a policy asks to keep the manifests of what goes.
+    """
 
     endpoint: str
     region: str | None = None
@@ -19,6 +23,8 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     type: Literal["ncr", "oci"] = "ncr"
     images: tuple[str, ...] | None = None
     delete_by: Literal["auto", "tag", "digest"] = "auto"
+    v2_url: str | None = None
+    undo: bool = False
 
     @property
     def takes_siblings(self) -> bool:

@@ -22,13 +22,14 @@ def settings_of(header: Header) -> dict[str, RegistrySettings]:
     return {
         registry: RegistrySettings(
             "plan",
-            None,
+            facts.region,
             facts.endpoint if facts.type == "ncr" else None,
             facts.profile,
             type=facts.type,
             url=facts.endpoint if facts.type == "oci" else None,
             images=facts.images,
             delete_by=facts.delete_by,
+            v2_url=facts.v2_url,
         )
         for registry, facts in header.registries.items()
     }

@@ -51,6 +51,7 @@ def _settings(item: RegistryDocument, source: str) -> RegistrySettings:
         item.url,
         None if item.images is None else tuple(item.images),
         item.delete_by or "auto",
+        item.v2_url,
     )
 
 
@@ -68,6 +69,7 @@ def _policy(item: PolicyDocument, path: Path, locate: Locate) -> Policy:
         holds=_holds(item, (*path, "hold"), locate),
         limits=_limits(item.limits),
         delete_shared=item.shared_digest == "delete",
+        undo=item.undo is True,
     )
 
 

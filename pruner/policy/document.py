@@ -279,6 +279,9 @@ class PolicyDocument(_Model):
     targets: Annotated[list[TargetDocument], Field(min_length=1)] | None = None
     limits: LimitsDocument | None = None
     hold: list[Annotated[str, AfterValidator(_hold)]] | None = None
+    undo: bool | None = Field(
+        None, description="true: keep the manifest of each tag before it is deleted, for pruner undo."
+    )
     shared_digest: Literal["keep", "delete"] | None = Field(
         None, description="keep (default): a tag that shares its digest with a kept tag is kept."
     )
@@ -306,6 +309,9 @@ class RegistryDocument(_Model):
     images: Annotated[list[ImageName], Field(min_length=1)] | None = Field(
         None, description="The images of an oci registry that does not list them."
     )
+    v2_url: Url | None = Field(
+        None, description="Where an NCR registry speaks the Docker Registry API, if not at its usual name."
+    )
     delete_by: Literal["auto", "tag", "digest"] | None = Field(
         None, description="What an oci registry deletes: a tag, or the manifest with all its tags."
     )
@@ -320,7 +326,7 @@ class RegistryDocument(_Model):
         is_oci = self.type == "oci"
         if is_oci and self.url is None:
             raise ValueError("a registry of type oci needs 'url', as in https://registry.example.com")
-        for key in ("region", "endpoint", "profile") if is_oci else ("url", "images", "delete_by"):
+        for key in ("region", "endpoint", "profile", "v2_url") if is_oci else ("url", "images", "delete_by"):
             if getattr(self, key) is not None:
                 raise ValueError(f"'{key}' does not belong to a registry of type {self.type or 'ncr'}")
         return self

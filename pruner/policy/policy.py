@@ -77,6 +77,8 @@ class Policy:
     holds: tuple[Hold, ...] = ()
     limits: Limits = field(default_factory=Limits)
     delete_shared: bool = False
+    undo: bool = False
+    """Whether the manifests of what goes are to be kept."""
 
     @property
     def has_rules(self) -> bool:
@@ -99,6 +101,8 @@ class RegistrySettings:
     images: tuple[str, ...] | None = None
     """The images of a registry that does not list them."""
     delete_by: Literal["auto", "tag", "digest"] = "auto"
+    v2_url: str | None = None
+    """Where an NCR registry speaks the Docker Registry API."""
 
     @property
     def takes_siblings(self) -> bool:

@@ -63,6 +63,40 @@ class Deletion(NamedTuple):
     """Whether the answer is the one by which this kind of registry says that the tag is gone."""
 
 
+class KeptManifest(NamedTuple):
+    """One manifest, with all that is needed to put it back.
+
+    ``children`` are the digests of the manifests that an index consists of, ``blobs`` those of the
+    configuration and the layers of an image, ``subject`` is what an artifact belongs to.
+    """
+
+    digest: str
+    media_type: str
+    data: bytes
+    children: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
+    subject: str | None = None
+
+
+class ManifestDoor(Protocol):
+    """Reads single manifests of a registry and puts them back, each request paced and tried again."""
+
+    async def digest_of(self, target: Target) -> str | None:
+        """What a tag points to now; None if it is not there."""
+
+    async def read(self, image: str, digest: str) -> KeptManifest | None:
+        """The manifest of ``digest``, checked against it; None if it is not there."""
+
+    async def has(self, image: str, digest: str) -> bool:
+        """Whether a manifest is there."""
+
+    async def has_blob(self, image: str, digest: str) -> bool:
+        """Whether the bytes of a layer or of a configuration are there."""
+
+    async def put(self, image: str, reference: str, manifest: KeptManifest) -> None:
+        """Put a manifest under a tag, or under its digest."""
+
+
 class TagDeleter(Protocol):
     """Deletes one tag. Pacing and retrying are the caller's."""
 

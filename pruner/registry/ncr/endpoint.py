@@ -17,6 +17,19 @@ _HOSTS: Final = {
 }
 EXPERIMENTAL_REGIONS: Final = frozenset({"fin-KR"})
 _WITHOUT_NCR: Final = frozenset({"USWN", "DEN"})
+_DOCKER_HOSTS: Final = {
+    "KR": "kr.ncr.ntruss.com",
+    "SGN": "sg.ncr.ntruss.com",
+    "JPN": "jp.ncr.ntruss.com",
+    "gov-KR": "ncr.gov-ntruss.com",
+    "gov-KRS": "ncr.gov-ntruss.com",
+    "fin-KR": "ncr.fin-ntruss.com",
+}
+
+
+def docker_registry_url(region: str, registry: str) -> str:
+    """Where a registry speaks the Docker Registry API; its host has its name."""
+    return f"https://{registry}.{_DOCKER_HOSTS[region]}"
 
 
 def region_endpoint(region: str) -> Endpoint:

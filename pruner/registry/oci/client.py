@@ -1,7 +1,7 @@
 """An OCI registry: a reader without a way to delete, and a deleter of single tags."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -9,12 +9,12 @@ from pruner import names
 from pruner.errors import CredentialsError, InputError, ListingError, MalformedReplyError, ResponseError
 from pruner.model import Links, Tag, Target
 from pruner.registry.base import Attempts, Want, Wanted, want_everything
-from pruner.registry.exchange import Answer
-from pruner.registry.oci import manifests, protocol
+from pruner.registry.oci import manifests
 from pruner.registry.oci.errors import NotARegistryError, says_missing
-from pruner.registry.oci.facts import ACCEPT, Content, Facts, FactsReader
+from pruner.registry.oci.facts import Facts, FactsReader
 from pruner.registry.oci.lists import read_list
 from pruner.registry.oci.location import OciLocation
+from pruner.registry.oci.manifest_client import Head, ManifestClient
 from pruner.registry.oci.transport import OciTransport
 from pruner.tasks import task_group
 
@@ -22,13 +22,6 @@ TAGS_AT_ONCE: Final = 64
 """Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
 _READINGS: Final = 3
 CATALOG_SCOPE: Final = "registry:catalog:*"
-
-
-class _Head(NamedTuple):
-    """What a tag points to; its ``content``, with its type, if the server did not tell the digest."""
-
-    digest: str
-    content: Content | None = None
 
 
 class OciReader:
@@ -52,6 +45,7 @@ class OciReader:
         self._transport = transport
         self._attempts = attempts
         self._facts = facts
+        self._manifests = ManifestClient(transport, attempts)
         self._warn = warn
         self._registry_names = list(registry_names)
         self._images = images
@@ -106,7 +100,7 @@ class OciReader:
 
     async def has_tag(self, target: Target) -> bool:
         """Whether the tag is there now."""
-        return await self._head(target) is not None
+        return await self._manifests.digest_of(target) is not None
 
     async def _looked_at(self, registry: str, image: str, found: list[str], wanted: Wanted) -> list[Tag]:
         """The tags that are still there, in the order of their names."""
@@ -131,14 +125,14 @@ class OciReader:
         """One tag; None if it went after the list was made."""
         with_times = wanted.times is None or target.tag in wanted.times
         for _ in range(_READINGS):
-            head = await self._head(target)
+            head = await self._manifests.head(target.image, target.tag)
             if head is None:
                 return None
             if (tag := await self._with_facts(target, head, with_times=with_times)) is not None:
                 return tag
         raise ListingError(f"{target}: its manifest is missing, though the tag is there")
 
-    async def _with_facts(self, target: Target, head: _Head, *, with_times: bool) -> Tag | None:
+    async def _with_facts(self, target: Target, head: Head, *, with_times: bool) -> Tag | None:
         """A tag with what its manifest says; None if the manifest has gone meanwhile."""
         try:
             facts = await self._facts.of(target.image, head.digest, head.content, with_times=with_times)
@@ -152,31 +146,6 @@ class OciReader:
         except MalformedReplyError as error:
             raise ListingError(f"{target}: {error}") from None
         return _tag(target, head.digest, facts)
-
-    async def _head(self, target: Target) -> _Head | None:
-        """What a tag points to; None if the registry itself says that it is not there."""
-        path = self._location.path(target.image, f"manifests/{target.tag}")
-        scope = self._location.scope(target.image)
-
-        async def ask(method: str) -> Answer | None:
-            try:
-                return await self._transport.send(method, path, scope, ACCEPT)
-            except ResponseError as error:
-                # An answer to HEAD has no body that could say whose 404 it is.
-                if error.status == 404 and (method == "HEAD" or says_missing(error)):
-                    return None
-                raise
-
-        answer = await self._attempts.run(lambda: ask("HEAD"))
-        if answer is not None:
-            digest = answer.headers.get(protocol.HEADER_DIGEST, "")
-            if manifests.is_digest(digest):
-                return _Head(digest)
-        answer = await self._attempts.run(lambda: ask("GET"))
-        if answer is None:
-            return None
-        content = Content(answer.body, answer.headers.get("Content-Type", ""))
-        return _Head(manifests.digest_of(content.data), content)
 
     async def _find_referrers(self, image: str, tags: dict[str, Tag], wanted: Wanted) -> None:
         """Note what refers to a tag's manifest without having a tag itself."""

@@ -14,7 +14,7 @@ from pruner.errors import MalformedReplyError, ResponseError
 from pruner.model import Target
 from pruner.registry.base import Deletion
 from pruner.registry.oci.errors import says_missing
-from pruner.registry.oci.facts import ACCEPT
+from pruner.registry.oci.manifest_client import ACCEPT
 from pruner.registry.oci.transport import OciTransport
 
 DIGESTS_REMEMBERED: Final = 10_000

@@ -14,22 +14,15 @@ from pruner.registry.base import Attempts
 from pruner.registry.oci import manifests, protocol
 from pruner.registry.oci.errors import says_missing
 from pruner.registry.oci.known import Known, KnownManifests
+from pruner.registry.oci.manifest_client import Content, ManifestClient
 from pruner.registry.oci.manifests import Manifest
 from pruner.registry.oci.transport import OciTransport
 from pruner.registry.times import epoch_ms
 
-ACCEPT: Final = {"Accept": ", ".join(protocol.MANIFESTS)}
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 """A configuration that is larger is not read: its time is unknown."""
 _DEEPEST: Final = 4
 """Indexes within indexes; the specification knows no use for more than two."""
-
-
-class Content(NamedTuple):
-    """The bytes of a manifest, and the media type that they came with."""
-
-    data: bytes
-    media_type: str
 
 
 class Facts(NamedTuple):
@@ -58,6 +51,7 @@ class FactsReader:
         self._transport = transport
         self._attempts = attempts
         self._known = known
+        self._manifests = ManifestClient(transport, attempts)
         self._clock = clock
         self._reading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._has_referrers = True
@@ -141,22 +135,13 @@ class FactsReader:
         known = self._known.get(digest)
         if known is None:
             if content is None:
-                content = await self._attempts.run(lambda: self._content(image, digest))
-            if manifests.digest_of(content.data) != digest:
-                raise MalformedReplyError(f"the bytes of {digest} are others than its digest says")
+                content = await self._manifests.content(image, digest)
             known = Known(manifests.read_manifest(content.data, content.media_type))
             self._known.put(digest, known)
         if with_times and known.created is None and not known.manifest.is_index:
             known = Known(known.manifest, await self._created(image, known.manifest))
             self._known.put(digest, known)
         return known
-
-    async def _content(self, image: str, digest: str) -> Content:
-        path = self._transport.location.path(image, f"manifests/{digest}")
-        answer = await self._transport.send("GET", path, self._scope(image), ACCEPT)
-        if len(answer.body) > manifests.MAX_BYTES:
-            raise MalformedReplyError(f"a manifest of {len(answer.body):,} bytes")
-        return Content(answer.body, answer.headers.get("Content-Type", ""))
 
     async def _created(self, image: str, manifest: Manifest) -> str:
         """What the configuration says, or "" if it says nothing."""

@@ -1,0 +1,69 @@
+"""Before a tag is deleted, its manifest and all that it consists of are kept, so that it can be put back."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from pruner.engine.manifest_store import ManifestStore
+from pruner.errors import ExitCode, PrunerError
+from pruner.model import Target
+from pruner.registry.base import KeptManifest, ManifestDoor
+
+MOST_MANIFESTS: Final = 10_000
+"""Of one index, with those of indexes within it."""
+
+
+class KeepError(PrunerError):
+    """A manifest cannot be kept, so its tag is not deleted."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
+class Keeper:
+    """Reads manifests through the registries' ``doors`` and puts them into ``store``."""
+
+    def __init__(self, doors: Mapping[str, ManifestDoor], store: ManifestStore) -> None:
+        self._doors = doors
+        self._store = store
+        self._keeping: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def keeps(self, registry: str) -> bool:
+        """Whether what goes from ``registry`` is kept."""
+        return registry in self._doors
+
+    async def keep(self, target: Target, digest: str | None) -> None:
+        """Return when the manifest of ``digest``, which ``target`` points to, is on the disk.
+
+        Raises KeepError if there is none, JournalWriteError if the disk does not take it, and what reading
+        raises.
+        """
+        if digest is None:
+            raise KeepError("its digest is not known")
+        try:
+            async with self._keeping[digest]:
+                if digest not in self._store:
+                    await self._store.add(await self._collected(target, digest))
+        finally:
+            self._keeping.pop(digest, None)
+
+    async def _collected(self, target: Target, digest: str) -> list[KeptManifest]:
+        """A manifest and those that it consists of, the parts before the whole."""
+        door = self._doors[target.registry]
+        found: dict[str, KeptManifest] = {}
+        waiting = [digest]
+        while waiting:
+            part = waiting.pop()
+            if part in found:
+                continue
+            manifest = await door.read(target.image, part)
+            if manifest is None:
+                if part == digest:
+                    raise KeepError("its manifest is not there")
+                # An index may name platforms that were never pushed here.
+                continue
+            found[part] = manifest
+            waiting += manifest.children
+            if len(found) > MOST_MANIFESTS:
+                raise KeepError(f"it consists of more than {MOST_MANIFESTS:,} manifests")
+        return list(reversed(found.values()))

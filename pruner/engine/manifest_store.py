@@ -1,0 +1,169 @@
+"""The manifests of what a run deletes, in its directory: each digest once, compressed, on the disk.
+
+An SQLite file, format version 1. Whoever waits for ``add`` waits until the disk has it; those who wait at the
+same time share one write.
+"""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pruner.engine.journal import JournalWriteError
+from pruner.errors import InputError
+from pruner.files import open_private
+from pruner.registry.base import KeptManifest
+
+VERSION: Final = 1
+_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS manifests (
+        digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, data BLOB NOT NULL, links TEXT NOT NULL
+    ) WITHOUT ROWID
+"""
+
+
+class _Links(msgspec.Struct, omit_defaults=True):
+    children: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
+    subject: str | None = None
+
+
+_links = msgspec.json.Decoder(_Links)
+
+
+class ManifestStore:
+    """An open store. Many tasks of one event loop may use it; others see only what the disk has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _connected(path)
+        self._reader = _connected(path)
+        self._waiting: dict[str, KeptManifest] = {}
+        self._writing = anyio.Lock()
+        self._broken: JournalWriteError | None = None
+
+    @classmethod
+    def create(cls, path: Path) -> "ManifestStore":
+        """A store at ``path``, be it from an earlier session; JournalWriteError if it cannot be had."""
+        try:
+            if not path.exists():
+                open_private(path).close()
+            _prepare(path)
+            _sync_folder(path.parent)
+            return cls(path)
+        except (OSError, sqlite3.Error) as error:
+            raise JournalWriteError(f"{path} cannot be written: {_reason(error)}") from None
+
+    @classmethod
+    def open(cls, path: Path) -> "ManifestStore":
+        """The store of an earlier run; InputError if it is none."""
+        try:
+            store = cls(path)
+            (version,) = store._reader.execute("PRAGMA user_version").fetchone()
+            store._reader.execute("SELECT digest FROM manifests LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        if version != VERSION:
+            raise InputError(f"{path} has format version {version}; this program knows {VERSION}")
+        return store
+
+    def close(self) -> None:
+        """Close the file; what was added is on the disk."""
+        self._reader.close()
+        self._writer.close()
+
+    def __contains__(self, digest: str) -> bool:
+        return self._row("SELECT 1 FROM manifests WHERE digest = ?", digest) is not None
+
+    def get(self, digest: str) -> KeptManifest | None:
+        """What is kept of a digest; InputError if it cannot be read."""
+        row = self._row("SELECT media_type, data, links FROM manifests WHERE digest = ?", digest)
+        if row is None:
+            return None
+        media_type, data, links = row
+        try:
+            known = _links.decode(links)
+            return KeptManifest(
+                digest, media_type, zlib.decompress(data), known.children, known.blobs, known.subject
+            )
+        except (zlib.error, msgspec.MsgspecError) as error:
+            raise InputError(f"{self._path} is damaged: {error}") from None
+
+    async def add(self, manifests: Iterable[KeptManifest]) -> None:
+        """Keep ``manifests``; returns when the disk has them. JournalWriteError if it does not take them."""
+        mine = {manifest.digest: manifest for manifest in manifests}
+        self._waiting |= mine
+        async with self._writing:
+            # Whoever had the lock before may have written them as well, or failed to.
+            if self._broken is not None:
+                raise self._broken
+            if not any(digest in self._waiting for digest in mine):
+                return
+            batch, self._waiting = self._waiting, {}
+            self._broken = JournalWriteError(f"{self._path} was not written")
+            try:
+                await anyio.to_thread.run_sync(self._write, list(batch.values()))
+            except sqlite3.Error as error:
+                self._broken = JournalWriteError(f"{self._path} cannot be written: {error}")
+                raise self._broken from None
+            self._broken = None
+
+    def _write(self, batch: list[KeptManifest]) -> None:
+        rows = [
+            (
+                item.digest,
+                item.media_type,
+                zlib.compress(item.data),
+                msgspec.json.encode(_Links(item.children, item.blobs, item.subject)).decode(),
+            )
+            for item in batch
+        ]
+        with self._writer:
+            self._writer.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?)", rows)
+
+    def _row(self, query: str, digest: str) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._reader.execute(query, (digest,)).fetchone()
+        except sqlite3.Error as error:
+            raise InputError(f"{self._path} cannot be read: {error}") from None
+        return row
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # Only ever used by one thread at a time, but not always by the same.
+    file = sqlite3.connect(path, check_same_thread=False)
+    file.execute("PRAGMA synchronous=FULL")
+    return file
+
+
+def _prepare(path: Path) -> None:
+    file = _connected(path)
+    # So that whoever reads does not wait for whoever writes, nor sees what the disk does not have.
+    file.execute("PRAGMA journal_mode=WAL")
+    (version,) = file.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise OSError(None, f"it has format version {version}; this program knows {VERSION}")
+    if version == 0:
+        with file:
+            file.execute(_SCHEMA)
+            file.execute(f"PRAGMA user_version={VERSION}")
+    file.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    """That a file is there at all outlasts a loss of power as well."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

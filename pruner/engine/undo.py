@@ -1,0 +1,116 @@
+"""Putting deleted tags back: the same bytes under the same names, if all that they refer to is still there.
+
+It can work until the registry collects what has lost its tag.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from pruner.engine.manifest_store import ManifestStore
+from pruner.errors import RequestError
+from pruner.model import Target
+from pruner.registry.base import KeptManifest, ManifestDoor
+
+
+class Restored(StrEnum):
+    """How one tag ended."""
+
+    RESTORED = "restored"
+    THERE = "there already"
+    BLOBS_GONE = "blobs gone"
+    CONFLICT = "conflict"
+    FAILED = "failed"
+    NOT_ATTEMPTED = "not_attempted"
+
+
+class UndoOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one tag ended, and why if that is not plain. ``before`` is what it pointed to, if anything."""
+
+    target: Target
+    digest: str
+    status: Restored
+    error: str | None = None
+    before: str | None = None
+
+
+class Undoer:
+    """Puts tags back through the registries' ``doors``, out of ``store``.
+
+    ``force`` also takes names that point elsewhere now; with ``dry_run`` nothing is sent that changes
+    anything, and ``restored`` means that it would be.
+    """
+
+    def __init__(
+        self,
+        doors: Mapping[str, ManifestDoor],
+        store: ManifestStore,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        self._doors = doors
+        self._store = store
+        self._force = force
+        self._dry_run = dry_run
+
+    def subject_of(self, digest: str) -> str | None:
+        """What a kept manifest belongs to, which has to be put back before it."""
+        kept = self._store.get(digest)
+        return None if kept is None else kept.subject
+
+    async def restore(self, target: Target, digest: str) -> UndoOutcome:
+        """Put one tag back. Raises what ends the whole command (credentials, quota, no connection)."""
+        try:
+            return await self._restore(target, digest)
+        except RequestError as error:
+            return UndoOutcome(target, digest, Restored.FAILED, str(error))
+
+    async def _restore(self, target: Target, digest: str) -> UndoOutcome:
+        door = self._doors[target.registry]
+        now = await door.digest_of(target)
+        if now == digest:
+            return UndoOutcome(target, digest, Restored.THERE)
+        if now is not None and not self._force:
+            why = f"it points to {now} now; --force takes it back from there"
+            return UndoOutcome(target, digest, Restored.CONFLICT, why, now)
+        parts = self._parts(digest)
+        if not parts:
+            return UndoOutcome(target, digest, Restored.FAILED, "its manifest was not kept", now)
+        if (gone := await self._missing_blob(door, target.image, parts)) is not None:
+            why = f"the registry has collected {gone}"
+            return UndoOutcome(target, digest, Restored.BLOBS_GONE, why, now)
+        if not self._dry_run and (problem := await self._put(door, target, parts)) is not None:
+            return UndoOutcome(target, digest, Restored.FAILED, problem, now)
+        return UndoOutcome(target, digest, Restored.RESTORED, before=now)
+
+    def _parts(self, digest: str) -> list[KeptManifest]:
+        """A kept manifest and those that it consists of, each after its own parts."""
+        found: dict[str, KeptManifest] = {}
+
+        def take(part: str) -> None:
+            kept = None if part in found else self._store.get(part)
+            if kept is not None:
+                for child in kept.children:
+                    take(child)
+                found[part] = kept
+
+        take(digest)
+        return list(found.values())
+
+    async def _missing_blob(self, door: ManifestDoor, image: str, parts: list[KeptManifest]) -> str | None:
+        for blob in dict.fromkeys(blob for part in parts for blob in part.blobs):
+            if not await door.has_blob(image, blob):
+                return blob
+        return None
+
+    async def _put(self, door: ManifestDoor, target: Target, parts: list[KeptManifest]) -> str | None:
+        """Put the parts and then the whole; what is wrong afterwards, or None."""
+        *children, whole = parts
+        for child in children:
+            if not await door.has(target.image, child.digest):
+                await door.put(target.image, child.digest, child)
+        await door.put(target.image, target.tag, whole)
+        now = await door.digest_of(target)
+        return None if now == whole.digest else f"it points to {now or 'nothing'} after it was put back"

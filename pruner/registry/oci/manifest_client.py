@@ -1,0 +1,128 @@
+"""Single manifests of one registry: read and checked against their digest, looked for, and put back."""
+
+from typing import Final, NamedTuple
+
+from pruner.errors import MalformedReplyError, RedirectError, ResponseError
+from pruner.model import Target
+from pruner.registry.base import Attempts, KeptManifest
+from pruner.registry.exchange import Answer
+from pruner.registry.oci import manifests, protocol
+from pruner.registry.oci.errors import says_missing
+from pruner.registry.oci.transport import OciTransport
+
+ACCEPT: Final = {"Accept": ", ".join(protocol.MANIFESTS)}
+
+
+class Content(NamedTuple):
+    """The bytes of a manifest, and the media type that they came with."""
+
+    data: bytes
+    media_type: str
+
+
+class Head(NamedTuple):
+    """What a tag points to; its ``content`` as well if the server did not tell the digest."""
+
+    digest: str
+    content: Content | None = None
+
+
+class ManifestClient:
+    """Each request goes through ``attempts``."""
+
+    def __init__(self, transport: OciTransport, attempts: Attempts) -> None:
+        self._transport = transport
+        self._attempts = attempts
+
+    async def head(self, image: str, reference: str) -> Head | None:
+        """What a tag points to; None if the registry itself says that it is not there."""
+        answer = await self._attempts.run(lambda: self._ask("HEAD", image, reference))
+        if answer is not None:
+            digest = answer.headers.get(protocol.HEADER_DIGEST, "")
+            if manifests.is_digest(digest):
+                return Head(digest)
+        answer = await self._attempts.run(lambda: self._ask("GET", image, reference))
+        if answer is None:
+            return None
+        content = Content(answer.body, answer.headers.get("Content-Type", ""))
+        return Head(manifests.digest_of(content.data), content)
+
+    async def content(self, image: str, digest: str) -> Content:
+        """The bytes of ``digest``. ResponseError if they are not there, MalformedReplyError if others are."""
+        answer = await self._attempts.run(lambda: self._ask("GET", image, digest, missing_is_none=False))
+        assert answer is not None
+        if len(answer.body) > manifests.MAX_BYTES:
+            raise MalformedReplyError(f"a manifest of {len(answer.body):,} bytes")
+        if manifests.digest_of(answer.body) != digest:
+            raise MalformedReplyError(f"the bytes of {digest} are others than its digest says")
+        return Content(answer.body, answer.headers.get("Content-Type", ""))
+
+    async def digest_of(self, target: Target) -> str | None:
+        """What a tag points to now; None if it is not there."""
+        head = await self.head(target.image, target.tag)
+        return None if head is None else head.digest
+
+    async def read(self, image: str, digest: str) -> KeptManifest | None:
+        """A manifest with all that is needed to put it back; None if it is not there."""
+        try:
+            content = await self.content(image, digest)
+        except ResponseError as error:
+            if says_missing(error):
+                return None
+            raise
+        manifest = manifests.read_manifest(content.data, content.media_type)
+        return KeptManifest(
+            digest,
+            manifest.media_type,
+            content.data,
+            tuple(child.digest for child in manifest.children),
+            tuple(blob.digest for blob in manifest.blobs),
+            manifest.subject,
+        )
+
+    async def has(self, image: str, digest: str) -> bool:
+        """Whether a manifest is there."""
+        return await self.head(image, digest) is not None
+
+    async def has_blob(self, image: str, digest: str) -> bool:
+        """Whether the bytes of a layer or of a configuration are there."""
+        path, scope = self._path(image, f"blobs/{digest}"), self._scope(image)
+
+        async def ask() -> bool:
+            try:
+                await self._transport.send("HEAD", path, scope)
+            except ResponseError as error:
+                if error.status == 404:
+                    return False
+                raise
+            except RedirectError:
+                # Its bytes are kept elsewhere, which is said only of those that are there.
+                return True
+            return True
+
+        return await self._attempts.run(ask)
+
+    async def put(self, image: str, reference: str, manifest: KeptManifest) -> None:
+        """Put the same bytes under a tag or their digest. RequestError unless the registry takes them."""
+        path, scope = self._path(image, f"manifests/{reference}"), self._scope(image, "pull,push")
+        headers = {"Content-Type": manifest.media_type}
+        await self._attempts.run(lambda: self._transport.send("PUT", path, scope, headers, manifest.data))
+
+    def _path(self, image: str, rest: str) -> str:
+        return self._transport.location.path(image, rest)
+
+    def _scope(self, image: str, actions: str = "pull") -> str:
+        return self._transport.location.scope(image, actions)
+
+    async def _ask(
+        self, method: str, image: str, reference: str, *, missing_is_none: bool = True
+    ) -> Answer | None:
+        path = self._path(image, f"manifests/{reference}")
+        try:
+            return await self._transport.send(method, path, self._scope(image), ACCEPT)
+        except ResponseError as error:
+            # An answer to HEAD has no body that could say whose 404 it is.
+            missing = error.status == 404 and (method == "HEAD" or says_missing(error))
+            if missing and missing_is_none:
+                return None
+            raise
