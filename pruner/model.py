@@ -67,6 +67,13 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
         """The tag's own name."""
         return self.target.tag
 
+    @property
+    def subject(self) -> str | None:
+        """The digest of the image that a signature, say, belongs to; None for an ordinary tag."""
+        name = self.target.tag
+        subject = names.attachment_subject(name) if name.startswith("sha256-") else None
+        return subject or (None if self.links is None else self.links.subject)
+
 
 class Action(StrEnum):
     """What a decision says of a tag."""

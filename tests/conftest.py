@@ -22,6 +22,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say loudly what a missing program left untested."""
+    skipped = {str(item.longrepr[2]) for item in terminalreporter.getreports("skipped") if item.longrepr}
+    for reason in sorted(reason for reason in skipped if "NOT TESTED" in reason):
+        terminalreporter.write_line(reason, red=True, bold=True)
+
+
 @dataclass
 class Program:
     """The real program in its own process, with an empty home and the emulator's keys."""

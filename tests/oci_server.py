@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -255,3 +256,9 @@ async def _serve(server, started):
     started.set_result((asyncio.get_running_loop(), finish))
     await finish.wait()
     await runner.cleanup()
+
+
+def free_port():
+    """A port of loopback that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

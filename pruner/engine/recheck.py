@@ -4,7 +4,6 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pruner.model import Outcome, ReasonKind, Status, Tag
-from pruner.names import attachment_subject
 from pruner.plan.records import Entry, ImageRecord
 from pruner.policy.retention import short
 
@@ -72,7 +71,7 @@ def _is_later(now: int | None, planned: int | None) -> bool:
 
 def _last_ones(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[str, Tag]) -> dict[str, str]:
     """The newest of what rules select, as many as have to stay because others went meanwhile."""
-    counted = [name for name, tag in now.items() if _subject(tag) is None]
+    counted = [name for name, tag in now.items() if tag.subject is None]
     staying = sum(1 for name in counted if name not in ready)
     missing = min(record.keep_at_least, len(counted)) - staying
     by_rule = [name for name in counted if name in ready and ready[name].kind != ReasonKind.EXPLICIT_TARGET]
@@ -81,11 +80,6 @@ def _last_ones(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[str
     newest = sorted(by_rule, key=lambda name: (-(ready[name].updated or 0), name))[:missing]
     why = f"tags that were to stay are gone, and {record.keep_at_least} stay at least (keep_at_least)"
     return dict.fromkeys(newest, why)
-
-
-def _subject(tag: Tag) -> str | None:
-    """The digest of what a tag belongs to."""
-    return attachment_subject(tag.name) or (tag.links.subject if tag.links is not None else None)
 
 
 class _Staying:
@@ -126,7 +120,7 @@ def _endangering(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[s
 def _linked(entry: Entry, tag: Tag, staying: _Staying) -> str | None:
     """Why a tag stays because of what it consists of, belongs to, or what belongs to it."""
     by_rule = entry.kind is not ReasonKind.EXPLICIT_TARGET
-    subject, digest = _subject(tag), entry.digest or ""
+    subject, digest = tag.subject, entry.digest or ""
     if by_rule and subject is not None:
         owner = staying.by_digest.get(subject) or staying.by_digest.get(None)
         if owner is not None:

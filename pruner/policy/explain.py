@@ -9,7 +9,6 @@ from typing import Literal
 import msgspec
 
 from pruner.model import Action, Decision, ReasonKind, Tag
-from pruner.names import attachment_subject
 from pruner.policy.conditions import VERDICT_NAMES, YES, ImageTable, explain_each
 from pruner.policy.policy import Rule
 from pruner.policy.retention import ImagePolicies, decide
@@ -51,7 +50,7 @@ def explain_image(
 ) -> Iterator[Explanation]:
     """Explain the tags of one image (those named in ``wanted``, or all), sorted by name."""
     decisions = decide(tags, policies, now)
-    ordinary = [item.tag for item in decisions if attachment_subject(item.tag.name) is None]
+    ordinary = [item.tag for item in decisions if item.tag.subject is None]
     table = ImageTable(ordinary, now)
     places = {tag.name: index for index, tag in enumerate(ordinary)}
     for decision in decisions:
@@ -90,6 +89,7 @@ _CHANGES = {
     ReasonKind.DELETE_RULE: "a keep rule that selects it, or a hold, would keep it",
     ReasonKind.EXPLICIT_TARGET: "taking it off the targets, or a hold, would keep it",
     ReasonKind.COSIGN: "it goes and stays with the image it is attached to",
+    ReasonKind.LINKED: "it goes when the other one goes, or does not refer to it any more",
     ReasonKind.HOLD: "only removing the hold could let it go",
     ReasonKind.UNKNOWN_AGE: "a new push gives it a time; naming it as an explicit target would delete it",
     ReasonKind.SHARED_DIGEST: "it goes when the other tag goes, or with 'shared_digest: delete'",
@@ -98,12 +98,18 @@ _CHANGES = {
 }
 
 
-_OF_ATTACHMENTS = {ReasonKind.HOLD, ReasonKind.KEEP_RULE, ReasonKind.EXPLICIT_TARGET, ReasonKind.UNKNOWN_AGE}
+_OF_ATTACHMENTS = {
+    ReasonKind.HOLD,
+    ReasonKind.LINKED,
+    ReasonKind.KEEP_RULE,
+    ReasonKind.EXPLICIT_TARGET,
+    ReasonKind.UNKNOWN_AGE,
+}
 
 
 def _change(decision: Decision, rules: Sequence[RuleFact]) -> str:
     kind = decision.reasons[0].kind
-    if attachment_subject(decision.tag.name) is not None and kind not in _OF_ATTACHMENTS:
+    if decision.tag.subject is not None and kind not in _OF_ATTACHMENTS:
         return _CHANGES[ReasonKind.COSIGN]
     if kind is ReasonKind.KEEP_RULE:
         sources = _keeping(rules) or decision.reasons[0].source

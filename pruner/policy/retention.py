@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.names import attachment_subject
 from pruner.policy.conditions import YES, ImageTable, Verdicts, asks_for_pulls, has_rank, judge
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
@@ -185,11 +184,7 @@ class _Decider:
         """Signatures, attestations and bills of materials: their index and the digest they belong to."""
         found = {}
         for index, tag in enumerate(self.table.tags):
-            name = tag.target.tag
-            subject = attachment_subject(name) if name.startswith("sha256-") else None
-            if subject is None and tag.links is not None:
-                subject = tag.links.subject
-            if subject is not None:
+            if (subject := tag.subject) is not None:
                 found[index] = subject
         return found
 

@@ -164,9 +164,8 @@ def _date_by_subject(tags: dict[str, Tag]) -> None:
     """Give what belongs to an image, and mostly has no time of its own, the image's."""
     times = {tag.digest: tag.updated for tag in tags.values()}
     for name, tag in tags.items():
-        subject = names.attachment_subject(name) or (tag.links.subject if tag.links is not None else None)
-        if subject is not None and tag.updated is None:
-            tags[name] = msgspec.structs.replace(tag, updated=times.get(subject))
+        if tag.subject is not None and tag.updated is None:
+            tags[name] = msgspec.structs.replace(tag, updated=times.get(tag.subject))
 
 
 def _tag(target: Target, digest: str, facts: Facts) -> Tag:
