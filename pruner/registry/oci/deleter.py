@@ -37,6 +37,8 @@ class OciDeleter:
     def __init__(self, transport: OciTransport, by: DeleteBy = DeleteBy.AUTO) -> None:
         self._transport = transport
         self._by = by
+        self._has_names = self._has_no_names = False
+        """Whether the registry deletes tags by name, or not, as far as that was found out."""
         self._finding_out = asyncio.Lock()
         self._deleting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._deleted: OrderedDict[str, None] = OrderedDict()
@@ -44,24 +46,32 @@ class OciDeleter:
 
     async def delete(self, target: Target, digest: str | None) -> Deletion:
         """Delete one tag. Raises RequestError unless a DELETE succeeds."""
-        if self._by is DeleteBy.AUTO:
-            async with self._finding_out:
-                if self._by is DeleteBy.AUTO:
-                    return await self._find_out(target, digest)
         if self._by is DeleteBy.TAG:
             return await self._send(target, target.tag)
+        if self._by is DeleteBy.AUTO and not self._has_no_names:
+            return await self._try_name(target, digest)
         return await self._with_manifest(target, digest)
 
-    async def _find_out(self, target: Target, digest: str | None) -> Deletion:
-        try:
-            deletion = await self._send(target, target.tag)
-        except ResponseError as error:
-            if error.status not in _NO_NAMES:
-                raise
-            deletion = await self._with_manifest(target, digest)
-            self._by = DeleteBy.DIGEST
-        else:
-            self._by = DeleteBy.TAG
+    async def _try_name(self, target: Target, digest: str | None) -> Deletion:
+        """Delete by name; with the manifest if the registry itself says that it has no such thing."""
+        if self._has_names:
+            return await self._name_or_manifest(target, digest)
+        # Until one was deleted, one at a time: all the others would only find out the same.
+        async with self._finding_out:
+            return await self._name_or_manifest(target, digest)
+
+    async def _name_or_manifest(self, target: Target, digest: str | None) -> Deletion:
+        if not self._has_no_names:
+            try:
+                deletion = await self._send(target, target.tag)
+            except ResponseError as error:
+                if error.status not in _NO_NAMES or error.layer != "oci":
+                    raise
+            else:
+                self._has_names = self._has_names or deletion.confirmed
+                return deletion
+        deletion = await self._with_manifest(target, digest)
+        self._has_no_names = self._has_no_names or deletion.confirmed
         return deletion
 
     async def _with_manifest(self, target: Target, digest: str | None) -> Deletion:
