@@ -40,18 +40,20 @@ class Links(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How a tag's manifest hangs together with others, all by digest.
 
     ``children`` are what an index consists of, ``subject`` is what an artifact (a signature, say) belongs to,
-    ``untagged_referrers`` are artifacts that belong to this one and that no tag names.
+    ``untagged_referrers`` are artifacts that belong to this one and that no tag names. ``orphaned`` says that
+    the subject is not there any more.
     """
 
     children: tuple[str, ...] = ()
     subject: str | None = None
     untagged_referrers: tuple[str, ...] = ()
+    orphaned: bool = False
 
 
 class Tag(msgspec.Struct, frozen=True, gc=False):
     """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None.
 
-    ``links`` is None for a manifest without any, and where the registry does not tell.
+    ``links`` is None where they are not known, or nobody asked.
     """
 
     target: Target

@@ -237,3 +237,23 @@ def test_docker_s_own_login_is_used(lab, registry, tmp_path):
     done = lab("list", "lab/app-0", "--oci", f"lab={registry.url}/team", "--format", "names")
     assert (done.returncode, done.stdout) == (0, "a\n")
     assert "config.json" in done.stderr
+
+
+def test_orphans_are_found_and_deleted(lab, registry):
+    content = OciServer()
+    image = content.image("team/signed", "s", ago(90))
+    content.image("team/signed", f"sha256-{image['digest'][7:]}.sig", None, "signature")
+    content.image("team/signed", "sbom", None, "sbom", subject=image)
+    alive = content.image("team/signed", "alive", ago(90), "alive")
+    content.image("team/signed", "sbom-alive", None, "sbom alive", subject=alive)
+    registry.push(content)
+    rule = "    delete: [{orphaned: true}]\n"
+    usual = '    delete: [{tags: ["**"], older_than: 30d}]\n'
+    text = POLICY.format(url=registry.url, extra="").replace(usual, rule)
+    (lab.folder / "policy.yaml").write_text(text)
+    assert "0 tags of 0 images would go" in lab("plan", "policy.yaml").stdout
+    registry.ask("DELETE", f"/v2/team/signed/manifests/{image['digest']}")
+    done = lab("run", "policy.yaml", "--yes")
+    assert done.returncode == 0, done.stderr
+    left = digests(registry, content)["team/signed"]
+    assert sorted(tag for tag, digest in left.items() if digest) == ["alive", "sbom-alive"]

@@ -74,7 +74,8 @@ class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_de
     """One deletion. ``seq`` counts from 1; ``size`` in bytes, times in epoch milliseconds.
 
     ``missing`` marks an explicit target that was not there when the image was listed, ``delete_shared`` a
-    policy that lets a digest go that kept tags share. ``check`` binds the line to its plan (in all records).
+    policy that lets a digest go that kept tags share, ``orphan`` what goes because the image that it belongs
+    to is not there any more. ``check`` binds the line to its plan (in all records).
     """
 
     seq: int
@@ -91,6 +92,7 @@ class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_de
     last_pulled: int | None = None
     missing: bool = False
     delete_shared: bool = False
+    orphan: bool = False
     check: str = ""
 
     @property

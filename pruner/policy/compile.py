@@ -126,6 +126,8 @@ def _conditions(item: RuleDocument) -> cond.Conditions:
     found += _ages(item)
     if item.larger_than is not None:
         found.append(cond.LargerThan(f"larger_than {format_size(item.larger_than)}", item.larger_than))
+    if item.orphaned:
+        found.append(cond.Orphaned("orphaned"))
     if item.semver is not None:
         found += _semver(item.semver)
     if item.digest_shared_with is not None:

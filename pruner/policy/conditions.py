@@ -219,6 +219,34 @@ class DigestSharedWith:
 
 
 @dataclass(frozen=True, slots=True)
+class Orphaned:
+    """The tag is a signature, say, of an image that is not there any more."""
+
+    label: str
+
+    def narrow(self, table: ImageTable, verdicts: Verdicts) -> None:
+        """Unknown where the registry does not tell what hangs together."""
+        _narrow_each(verdicts, lambda index: self._verdict(table.tags[index]))
+
+    def _verdict(self, tag: Tag) -> int:
+        if tag.subject is None:
+            return NO
+        if tag.links is None:
+            return UNKNOWN
+        return YES if tag.links.orphaned else NO
+
+    def explain(self, table: ImageTable, index: int, before: Verdicts) -> tuple[int, str]:
+        """What it belongs to."""
+        tag = table.tags[index]
+        verdict = self._verdict(tag)
+        if tag.subject is None:
+            return verdict, "belongs to no other image"
+        subject = tag.subject[:19]
+        texts = {YES: "is not there any more", NO: "is there", UNKNOWN: "may be there or not"}
+        return verdict, f"{subject}, which it belongs to, {texts[verdict]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Semver:
     """The tag is a semantic version within a range, a release or a prerelease."""
 
@@ -427,6 +455,11 @@ class Not:
 def has_rank(conditions: Conditions) -> bool:
     """Whether any of ``conditions``, or of those inside them, ranks tags."""
     return any(isinstance(condition, Newest) for condition in _flat(conditions))
+
+
+def asks_for_orphans(conditions: Conditions) -> bool:
+    """Whether ``conditions`` are of what belongs to an image that is gone."""
+    return any(isinstance(condition, Orphaned) for condition in conditions)
 
 
 def asks_for_pulls(conditions: Conditions) -> bool:

@@ -223,6 +223,9 @@ class RuleDocument(_Model):
     digest_shared_with: Annotated[list[Glob], Field(min_length=1)] | None = Field(
         None, description="Globs: another tag of the image that matches has the same digest."
     )
+    orphaned: Literal[True] | None = Field(
+        None, description="A signature, say, whose image is not there any more. Needs an oci registry."
+    )
     any: Annotated[list["RuleDocument"], Field(min_length=1)] | None = None
     all: Annotated[list["RuleDocument"], Field(min_length=1)] | None = None
     not_: "RuleDocument | None" = Field(None, alias="not")
@@ -231,6 +234,11 @@ class RuleDocument(_Model):
     def _conditions_fit(self) -> "RuleDocument":
         if not self.model_fields_set or all(getattr(self, name) is None for name in type(self).model_fields):
             raise ValueError("a rule without a condition would select every tag; write a condition")
+        if self.orphaned and (self.newest is not None or self.semver is not None):
+            raise ValueError("'orphaned' cannot be ranked; remove 'newest' or 'semver'")
+        inner = [*(self.any or ()), *(self.all or ()), *([self.not_] if self.not_ else ())]
+        if any(rule.orphaned for rule in inner):
+            raise ValueError("'orphaned' belongs to the rule itself, not into 'any', 'all' or 'not'")
         if self.group_by is not None and self.newest is None:
             raise ValueError("'group_by' needs 'newest': the newest N of each group")
         if self.newest is not None and self.semver is not None and self.semver.newest is not None:
@@ -292,7 +300,9 @@ class PolicyDocument(_Model):
             for key in ("images", "delete", "keep"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"'targets' and '{key}' cannot stand in one policy; write two policies")
-        elif self.images is None or self.delete is None:
+        if any(rule.orphaned for rule in self.keep or ()):
+            raise ValueError("'orphaned' is for delete rules: what nobody deletes stays anyway")
+        if self.targets is None and (self.images is None or self.delete is None):
             raise ValueError("a policy needs 'images' and 'delete', or 'targets'")
         return self
 

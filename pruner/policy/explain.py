@@ -99,6 +99,7 @@ _CHANGES = {
 
 
 _OF_ATTACHMENTS = {
+    ReasonKind.DELETE_RULE,
     ReasonKind.HOLD,
     ReasonKind.LINKED,
     ReasonKind.KEEP_RULE,

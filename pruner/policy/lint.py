@@ -14,7 +14,14 @@ from pruner.policy.retention import RegistryPolicies
 _Path = tuple[str | int, ...]
 Locate = Callable[[_Path], str]
 
-_AGE_OR_COUNT: Final = ("older_than", "not_pulled_for", "newest", "larger_than", "digest_shared_with")
+_AGE_OR_COUNT: Final = (
+    "older_than",
+    "not_pulled_for",
+    "newest",
+    "larger_than",
+    "digest_shared_with",
+    "orphaned",
+)
 _GLOB_IN_REGEX: Final = re.compile(r"[A-Za-z0-9_-]\*$|^\*")
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9_.*?\[\]!^-]")
 _MOVING: Final = frozenset({"latest", "main", "master", "stable", "edge", "nightly"})

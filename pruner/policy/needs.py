@@ -1,13 +1,23 @@
 """Which facts deciding an image can ask for, out of the names of its tags alone. Pure.
 
 Where a fact costs requests, what nobody asks for is not read. A condition that needs a fact is unknown
-without it, so a rule that is false by the name alone is false whatever is found out.
+without it, so a rule that is false by the name alone is false whatever is found out. Deciding with these
+facts gives what deciding with all would: a tag that is kept only for want of a fact would be counted by
+``keep_at_least``, and another would go in its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pruner.model import Tag, Target
-from pruner.policy.conditions import NO, ImageTable, has_rank, judge
+from pruner.policy.conditions import (
+    NO,
+    ImageTable,
+    Newest,
+    Orphaned,
+    asks_for_orphans,
+    has_rank,
+    judge,
+)
 from pruner.policy.policy import Rule
 from pruner.policy.retention import ImagePolicies
 from pruner.registry.base import Want, Wanted
@@ -15,20 +25,38 @@ from pruner.registry.base import Want, Wanted
 
 def want_of(policies: ImagePolicies) -> Want:
     """What ``policies`` may ask of an image's tags."""
+    deleting = [rule for rule, _ in policies.delete]
+    of_orphans = [rule for rule in deleting if asks_for_orphans(rule.conditions)]
+    of_others = [rule for rule in deleting if rule not in of_orphans]
+    ranking = [rule for rule in policies.keep if has_rank(rule.conditions)]
+    ranks_within = any(_ranks_within(rule) for rule in (*deleting, *policies.keep))
 
     def want(names: Sequence[str]) -> Wanted:
         table = ImageTable([Tag(Target("x", "x", name)) for name in names], 0)
-        going = {name for rule, _ in policies.delete for name in _possible(rule, table)}
-        explicit = {name for name in names if name in policies.targets}
-        if not going and not explicit:
-            return Wanted(identity=False, times=())
-        ranked = {n for rule in policies.keep if has_rank(rule.conditions) for n in _possible(rule, table)}
-        return Wanted(times=going | ranked, referrers=going | explicit)
+        going = _possible(of_others, table) | {name for name in names if name in policies.targets}
+        orphans = _possible(of_orphans, table)
+        if not going and not orphans:
+            return Wanted(identity=False, times=(), orphans=False)
+        times = None if ranks_within else going | _possible(ranking, table)
+        return Wanted(times=times, referrers=going | orphans, orphans=bool(orphans))
 
     return want
 
 
-def _possible(rule: Rule, table: ImageTable) -> list[str]:
-    """The names that a rule may select."""
-    verdicts = judge(rule.conditions, table)
-    return [name for name, verdict in zip(table.names, verdicts, strict=True) if verdict != NO]
+def _possible(rules: Iterable[Rule], table: ImageTable) -> set[str]:
+    """The names that any of ``rules`` may select.
+
+    Ranks depend on facts, and on which tags take part in them, and what is orphaned on other tags: neither
+    is decided by a name.
+    """
+    found: set[str] = set()
+    for rule in rules:
+        conditions = [c for c in rule.conditions if not has_rank((c,)) and not isinstance(c, Orphaned)]
+        verdicts = judge(conditions, table)
+        found.update(name for name, verdict in zip(table.names, verdicts, strict=True) if verdict != NO)
+    return found
+
+
+def _ranks_within(rule: Rule) -> bool:
+    """Whether a rank stands inside of another condition, where it ranks all tags of the image."""
+    return any(has_rank((c,)) and not isinstance(c, Newest) for c in rule.conditions)

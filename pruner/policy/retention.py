@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.conditions import YES, ImageTable, Verdicts, asks_for_pulls, has_rank, judge
+from pruner.policy.conditions import (
+    YES,
+    ImageTable,
+    Verdicts,
+    asks_for_orphans,
+    asks_for_pulls,
+    has_rank,
+    judge,
+)
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
@@ -166,7 +174,6 @@ class _Decider:
         self._protect_held()
         if self.candidates:
             self._protect_by_keep_rules()
-            self._protect_untagged()
             self._protect_related()
             if self._protect_the_last():
                 self._protect_related()
@@ -206,14 +213,23 @@ class _Decider:
         """As ``_verdicts``, but keep rules without ranks also protect attachments."""
         verdicts = self._verdicts(rule)
         if self.attachments and not has_rank(rule.conditions):
-            indices = list(self.attachments)
-            for index, verdict in zip(indices, judge(rule.conditions, self._part(indices)), strict=True):
-                verdicts[index] = verdict
+            attached = self._attached_verdicts(rule)
+            for index in self.attachments:
+                verdicts[index] = attached[index]
+        return verdicts
+
+    def _attached_verdicts(self, rule: Rule) -> Verdicts:
+        """The verdict on each attachment, and on no other tag."""
+        verdicts = bytearray(len(self.table))
+        indices = list(self.attachments)
+        for index, verdict in zip(indices, judge(rule.conditions, self._part(indices)), strict=True):
+            verdicts[index] = verdict
         return verdicts
 
     def _select(self) -> None:
         for rule, delete_shared in self.policies.delete:
-            verdicts = self._verdicts(rule)
+            orphans = asks_for_orphans(rule.conditions)
+            verdicts = self._attached_verdicts(rule) if orphans else self._verdicts(rule)
             reason = Reason(ReasonKind.DELETE_RULE, rule.label, rule.policy, rule.source)
             candidate = _Candidate((reason,), False, delete_shared)
             for index, verdict in enumerate(verdicts):
@@ -226,7 +242,8 @@ class _Decider:
                 self.candidates[index] = _Candidate((reason,), True, delete_shared)
 
     def _select_by(self, rule: Rule, candidate: _Candidate, index: int, verdict: int) -> None:
-        if self.table.updated[index] is None:
+        orphan = asks_for_orphans(rule.conditions)
+        if self.table.updated[index] is None and not orphan:
             self.reasons[index] = _UNKNOWN_AGE
         elif verdict == YES:
             self.candidates[index] = candidate
@@ -258,16 +275,6 @@ class _Decider:
                     self.reasons[index] = reason
                     self.kept_attachments.add(index)
 
-    def _protect_untagged(self) -> None:
-        """What belongs to an image and has no tag of its own would stay, and belong to nothing."""
-        for index in list(self.candidates):
-            links = self.table.tags[index].links
-            if links is not None and links.untagged_referrers:
-                text = (
-                    f"{short(links.untagged_referrers[0])}, which no tag names, belongs to it and would stay"
-                )
-                self._keep(index, Reason(ReasonKind.LINKED, text))
-
     def _protect_related(self, *, attached: bool = False) -> None:
         """Keeping one tag can endanger another, so this goes on until nothing changes.
 
@@ -294,14 +301,17 @@ class _Decider:
             if tag.links.subject is not None and (attached or index in self.kept_attachments):
                 subjects[tag.links.subject] = tag.target.tag
         for index in list(self.candidates):
-            digest = self.table.tags[index].digest or ""
-            subject = self.attachments.get(index)
+            tag = self.table.tags[index]
+            digest, subject = tag.digest or "", self.attachments.get(index)
             if digest in children:
                 text = f"{short(digest)} is part of '{children[digest]}', which is kept"
             elif digest in subjects:
                 text = f"'{subjects[digest]}' belongs to {short(digest)} and is kept"
             elif subject in staying and not self.candidates[index].explicit:
                 text = f"attached to '{staying[subject]}' ({short(subject or '')}), which is kept"
+            elif tag.links is not None and tag.links.untagged_referrers:
+                first = short(tag.links.untagged_referrers[0])
+                text = f"{first}, which no tag names, belongs to it and would stay"
             else:
                 continue
             self._keep(index, Reason(ReasonKind.LINKED, text))

@@ -1,6 +1,6 @@
 """What the rest of the program needs of a registry: a reader that cannot delete, and a deleter."""
 
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pruner.model import Tag, Target
@@ -20,10 +20,12 @@ class Wanted(NamedTuple):
 
     identity: bool = True
     """Digests and what refers to what; without it names are enough."""
-    times: Container[str] | None = None
+    times: Collection[str] | None = None
     """The names of the tags whose times and sizes matter; None for all."""
     referrers: Container[str] = ()
     """The names of the tags that may go, so that what belongs to them and has no tag matters."""
+    orphans: bool = True
+    """Whether it matters if what a signature, say, belongs to is still there."""
 
 
 EVERYTHING: Final = Wanted()

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from pruner import names
-from pruner.errors import ConnectError, InputError, RequestError, ResponseError
+from pruner.errors import CertificateError, ConnectError, InputError, RequestError, ResponseError
 from pruner.registry.endpoint import parse_endpoint
 from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.oci.challenge import Challenge, challenges
@@ -36,9 +36,9 @@ class _Token(NamedTuple):
 
 
 class _Reply(msgspec.Struct):
-    token: str = ""
-    access_token: str = ""
-    expires_in: int | float | None = None
+    token: str | None = None
+    access_token: str | None = None
+    expires_in: int | float | str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -99,10 +99,10 @@ class Authorizer:
 
     def hidden(self) -> list[str]:
         """The texts that no message may show."""
-        if self._login is None:
-            return []
-        basic = self._basic() or ""
-        return [self._login.password.reveal(), basic.removeprefix("Basic ")]
+        found = [token.header.removeprefix("Bearer ") for token in self._tokens.values()]
+        if self._login is not None:
+            found += [self._login.password.reveal(), (self._basic() or "").removeprefix("Basic ")]
+        return [text for text in found if text]
 
     def _basic(self) -> str | None:
         if self._login is None or self._login.is_identity_token:
@@ -112,15 +112,18 @@ class Authorizer:
 
     async def _token(self, scope: str, refused: str | None, named: str | None = None) -> str:
         """A token for ``scope``, which the registry may have ``named`` otherwise; not the ``refused`` one."""
-        async with self._asking[scope]:
-            known = self._tokens.get(scope)
-            if known is None or known.header == refused or known.until <= self._clock():
-                known = self._tokens[scope] = await self._fetch(named or scope)
-            self._tokens.move_to_end(scope)
-            while len(self._tokens) > TOKENS_KEPT:
-                oldest, _ = self._tokens.popitem(last=False)
-                self._asking.pop(oldest, None)
-            return known.header
+        try:
+            async with self._asking[scope]:
+                known = self._tokens.get(scope)
+                if known is None or known.header == refused or known.until <= self._clock():
+                    known = self._tokens[scope] = await self._fetch(named or scope)
+                self._tokens.move_to_end(scope)
+                while len(self._tokens) > TOKENS_KEPT:
+                    self._tokens.popitem(last=False)
+                return known.header
+        finally:
+            if not self._asking[scope].locked():
+                del self._asking[scope]
 
     async def _fetch(self, scope: str) -> _Token:
         assert self._challenge is not None
@@ -131,11 +134,13 @@ class Authorizer:
                 answer = await self._ask(client, target, parameters.get("service"), scope)
         except TimeoutError:
             raise ConnectError(f"the token server {client_name(parameters)} does not answer") from None
+        except CertificateError as error:
+            raise CertificateError(f"the token server {client_name(parameters)}: {error}") from None
         except RequestError as error:
             # Nothing was sent to the registry itself.
             raise ConnectError(f"the token server {client_name(parameters)}: {error}") from None
         if answer.status in (400, 401, 403):
-            refusal = response_error(answer.status, answer.headers, self._redacted(answer.body))
+            refusal = response_error(answer.status, answer.headers, answer.body, self.hidden())
             raise ResponseError(401, "oci", "UNAUTHORIZED", f"from the token server: {refusal}")
         if answer.status != 200:
             raise ConnectError(f"the token server {client_name(parameters)} answers HTTP {answer.status}")
@@ -181,11 +186,7 @@ class Authorizer:
         token = reply.token or reply.access_token
         if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
             raise ConnectError(f"the token server {client_name(parameters)} answers without a token")
-        seconds = min(reply.expires_in or _DEFAULT_SECONDS, _LONGEST_SECONDS)
-        return _Token(f"Bearer {token}", self._clock() + seconds * _MARGIN)
-
-    def _redacted(self, body: bytes) -> bytes:
-        return redacted(body, self.hidden())
+        return _Token(f"Bearer {token}", self._clock() + _seconds(reply.expires_in) * _MARGIN)
 
 
 def client_name(parameters: Mapping[str, str]) -> str:
@@ -193,8 +194,10 @@ def client_name(parameters: Mapping[str, str]) -> str:
     return names.printable(parameters.get("realm", "(without a realm)"), 100)
 
 
-def redacted(body: bytes, hidden: list[str]) -> bytes:
-    """``body`` without the texts of ``hidden``, which a server may have sent back."""
-    for text in hidden:
-        body = body.replace(text.encode(), b"[hidden]")
-    return body
+def _seconds(expires_in: float | str | None) -> float:
+    """How long a token is good for; a short time where that is not said."""
+    try:
+        seconds = float(expires_in or _DEFAULT_SECONDS)
+    except ValueError:
+        return _DEFAULT_SECONDS
+    return min(seconds, _LONGEST_SECONDS)

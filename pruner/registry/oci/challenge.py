@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 _WORD: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _PART: Final = re.compile(
     rf"""
-    \s*,?\s*({_WORD})                               # a scheme, or the name of a parameter
+    [\s,]*({_WORD})                                 # a scheme, or the name of a parameter
     (?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))     # and its value, which only a parameter has
+    |\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|$))          # or the one value of a scheme like Negotiate
     |\s+(?={_WORD}\s*=)|\s*)""",
     re.VERBOSE,
 )

@@ -21,6 +21,7 @@ from pruner.tasks import task_group
 TAGS_AT_ONCE: Final = 64
 """Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
 _READINGS: Final = 3
+_NO_LINKS: Final = Links()
 CATALOG_SCOPE: Final = "registry:catalog:*"
 
 
@@ -117,6 +118,8 @@ class OciReader:
             for _ in range(min(TAGS_AT_ONCE, len(found))):
                 group.start_soon(work)
         _date_by_subject(tags)
+        if wanted.orphans:
+            await self._find_orphans(image, tags)
         if self._asks_referrers:
             await self._find_referrers(image, tags, wanted)
         return [tags[name] for name in found if name in tags]
@@ -124,11 +127,16 @@ class OciReader:
     async def _tag(self, target: Target, wanted: Wanted) -> Tag | None:
         """One tag; None if it went after the list was made."""
         with_times = wanted.times is None or target.tag in wanted.times
+        any_times = wanted.times is None or bool(wanted.times)
         for _ in range(_READINGS):
             head = await self._manifests.head(target.image, target.tag)
             if head is None:
                 return None
-            if (tag := await self._with_facts(target, head, with_times=with_times)) is not None:
+            tag = await self._with_facts(target, head, with_times=with_times)
+            if tag is not None and tag.subject is not None and any_times and not with_times:
+                # What it belongs to may go by its time, and then this one would, by its own.
+                tag = await self._with_facts(target, head, with_times=True)
+            if tag is not None:
                 return tag
         raise ListingError(f"{target}: its manifest is missing, though the tag is there")
 
@@ -147,6 +155,17 @@ class OciReader:
             raise ListingError(f"{target}: {error}") from None
         return _tag(target, head.digest, facts)
 
+    async def _find_orphans(self, image: str, tags: dict[str, Tag]) -> None:
+        """Note which signatures, say, belong to what is not there any more."""
+        there = {tag.digest for tag in tags.values()}
+        there |= {child for tag in tags.values() if tag.links is not None for child in tag.links.children}
+        for name, tag in list(tags.items()):
+            if tag.subject is None or tag.links is None or tag.subject in there:
+                continue
+            if not await self._manifests.has(image, tag.subject):
+                links = msgspec.structs.replace(tag.links, orphaned=True)
+                tags[name] = msgspec.structs.replace(tag, links=links)
+
     async def _find_referrers(self, image: str, tags: dict[str, Tag], wanted: Wanted) -> None:
         """Note what refers to a tag's manifest without having a tag itself."""
         tagged = {tag.digest for tag in tags.values()}
@@ -162,7 +181,10 @@ class OciReader:
 
 def _date_by_subject(tags: dict[str, Tag]) -> None:
     """Give what belongs to an image, and mostly has no time of its own, the image's."""
-    times = {tag.digest: tag.updated for tag in tags.values()}
+    times: dict[str | None, int] = {}
+    for tag in tags.values():
+        if tag.updated is not None:
+            times[tag.digest] = max(tag.updated, times.get(tag.digest, 0))
     for name, tag in tags.items():
         if tag.subject is not None and tag.updated is None:
             tags[name] = msgspec.structs.replace(tag, updated=times.get(tag.subject))
@@ -170,7 +192,7 @@ def _date_by_subject(tags: dict[str, Tag]) -> None:
 
 def _tag(target: Target, digest: str, facts: Facts) -> Tag:
     subject = facts.subject or names.referrers_subject(target.tag)
-    links = Links(facts.children, subject) if facts.children or subject else None
+    links = Links(facts.children, subject) if facts.children or subject else _NO_LINKS
     return Tag(target, digest, facts.size, facts.created, facts.created, None, links)
 
 

@@ -3,8 +3,11 @@
 Source: the specification's "Error Codes". An answer without such a body is not the registry's own word.
 """
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -12,6 +15,7 @@ from pruner.errors import MalformedReplyError, ResponseError
 from pruner.registry.oci import protocol
 from pruner.text import clean_text
 
+_CODE: Final = re.compile(r"[A-Za-z_]{1,60}")
 _MISSING: Final = frozenset({protocol.MANIFEST_UNKNOWN, protocol.NAME_UNKNOWN, protocol.BLOB_UNKNOWN})
 
 
@@ -27,18 +31,32 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-def response_error(status: int, headers: Mapping[str, str], body: bytes) -> ResponseError:
-    """The typed error of an answer; its ``code`` is the first of the body's, in upper case."""
+def response_error(
+    status: int, headers: Mapping[str, str], body: bytes, hidden: Iterable[str] = ()
+) -> ResponseError:
+    """The typed error of an answer; its ``code`` is the first of the body's, in upper case.
+
+    The texts of ``hidden``, which a server may send back, are not in its message.
+    """
     retry_after = headers.get("Retry-After")
     try:
         items = _decoder.decode(body).errors
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         items = []
     if not items:
-        message = clean_text(body.decode("utf-8", "replace"))
+        message = clean_text(without(body.decode("utf-8", "replace"), hidden))
         return ResponseError(status, "unknown", None, message, retry_after=retry_after)
-    code = clean_text(items[0].code).upper()
-    return ResponseError(status, "oci", code, clean_text(items[0].message or ""), retry_after=retry_after)
+    code = items[0].code.upper() if _CODE.fullmatch(items[0].code) else "UNKNOWN"
+    message = clean_text(without(items[0].message or "", hidden))
+    return ResponseError(status, "oci", code, message, retry_after=retry_after)
+
+
+def without(text: str, hidden: Iterable[str]) -> str:
+    """``text`` without the texts of ``hidden``, also as they stand in a form or in JSON."""
+    for secret in filter(None, hidden):
+        for form in (secret, quote_plus(secret), json.dumps(secret)[1:-1]):
+            text = text.replace(form, "[hidden]")
+    return text
 
 
 def says_missing(error: ResponseError) -> bool:

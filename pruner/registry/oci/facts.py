@@ -64,10 +64,11 @@ class FactsReader:
         """
         known = await self._manifest(image, digest, content, with_times=with_times)
         if not known.manifest.is_index:
-            created = epoch_ms(known.created or None, self._now)
+            created = self._time(known) if with_times else None
             return Facts(_size(known.manifest), created, (), known.manifest.subject)
         parts = await self._parts(image, known.manifest, _DEEPEST, with_times=with_times)
-        times = [moment for part in parts.values() if part is not None and (moment := self._time(part))]
+        read = [part for part in parts.values() if part is not None]
+        times = [moment for part in read if with_times and (moment := self._time(part))]
         sizes = [None if part is None else _size(part.manifest) for part in parts.values()]
         size = sum(size or 0 for size in sizes) if with_times and None not in sizes else None
         return Facts(size, max(times, default=None), tuple(parts), known.manifest.subject)

@@ -106,17 +106,33 @@ class KnownManifests:
                 "SELECT manifest, created FROM manifests WHERE digest = ?", (digest,)
             ).fetchone()
             return None if row is None else Known(_decoder.decode(row[0]), row[1])
-        except (sqlite3.Error, msgspec.MsgspecError):
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
 
 def _opened(path: Path) -> sqlite3.Connection | None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = sqlite3.connect(path, timeout=1.0)
+        return _prepared(path)
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError:
+        # Damaged: everything in it can be read again.
+        with contextlib.suppress(OSError, sqlite3.Error):
+            path.unlink()
+            return _prepared(path)
+        return None
+    except OSError:
+        return None
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    file = sqlite3.connect(path, timeout=1.0)
+    try:
         file.execute("PRAGMA journal_mode=WAL")
         file.execute("PRAGMA synchronous=OFF")
         file.execute(_SCHEMA)
-    except (OSError, sqlite3.Error):
-        return None
+    except BaseException:
+        file.close()
+        raise
     return file

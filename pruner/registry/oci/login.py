@@ -4,7 +4,6 @@ Sources of the formats: Docker's "docker login" (``config.json``) and docker-cre
 """
 
 import base64
-import binascii
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
+import anyio.to_thread
 import msgspec
 
 from pruner.errors import CredentialsError
@@ -121,7 +120,7 @@ def _from_entry(entry: dict[str, Any], host: str, path: Path) -> Login | None:
     if isinstance(auth, str) and auth:
         try:
             user, colon, word = base64.b64decode(auth, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             colon = ""
         if not colon:
             raise CredentialsError(f"'auth' of {source} is not base64 of user:password; log in again")
@@ -134,17 +133,26 @@ async def _from_helper(helper: str, host: str, path: Path, env: Mapping[str, str
     if not _HELPER.fullmatch(helper):
         raise CredentialsError(f"{path}: '{printable(helper, 60)}' is not the name of a credential helper")
     program = f"docker-credential-{helper}"
+
+    def ask() -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(  # noqa: S603 - the name was checked, and Docker runs it as well
+            [program, "get"],
+            input=host.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(env),
+            timeout=HELPER_SECONDS,
+            check=False,
+        )
+
     try:
-        with anyio.fail_after(HELPER_SECONDS):
-            done = await anyio.run_process(
-                [program, "get"], input=host.encode(), check=False, stderr=subprocess.DEVNULL, env=env
-            )
+        done = await anyio.to_thread.run_sync(ask)
     except FileNotFoundError:
         raise CredentialsError(f"{path} names {program}, which is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise CredentialsError(f"{program} did not answer within {HELPER_SECONDS:.0f} seconds") from None
     except OSError as error:
         raise CredentialsError(f"{program} cannot be run: {error.strerror or error}") from None
-    except TimeoutError:
-        raise CredentialsError(f"{program} did not answer within {HELPER_SECONDS:.0f} seconds") from None
     if done.returncode != 0:
         if b"credentials not found" in done.stdout:
             return None
@@ -167,6 +175,10 @@ def _from_answer(answer: bytes, program: str, host: str) -> Login:
 def _checked(login: Login) -> Login:
     """A login whose parts can stand in a header."""
     text = login.username + login.password.reveal()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CredentialsError(f"the login of {login.source} is not valid text") from None
     if not login.password or ":" in login.username or any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise CredentialsError(f"the login of {login.source} has characters that no login has, or is empty")
     return login

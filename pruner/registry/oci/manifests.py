@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pruner import names
 from pruner.errors import MalformedReplyError
 from pruner.registry.oci import protocol
 
@@ -56,13 +57,13 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class _Descriptor(msgspec.Struct, rename="camel", gc=False):
     digest: str
     size: int
-    media_type: str = ""
-    urls: list[str] = []
+    media_type: str | None = None
+    urls: list[str] | None = None
 
 
 class _Document(msgspec.Struct, rename="camel"):
     schema_version: int
-    media_type: str = ""
+    media_type: str | None = None
     manifests: list[_Descriptor] | None = None
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
@@ -90,10 +91,10 @@ def read_manifest(content: bytes, media_type: str) -> Manifest:
         raise SchemaOneError("a manifest of schema 1, which is not supported: push the image again")
     kind = document.media_type or kind
     if kind not in protocol.MANIFESTS or document.schema_version != 2:
-        raise MalformedReplyError(f"a manifest of the unknown type '{kind[:100]}'")
+        raise MalformedReplyError(f"a manifest of the unknown type '{names.printable(kind, 100)}'")
     if (kind in protocol.INDEXES) is (document.manifests is None):
         raise MalformedReplyError("a manifest that is not what its type says")
-    children = tuple(_blob(child, child.media_type) for child in document.manifests or ())
+    children = tuple(_blob(child, child.media_type or "") for child in document.manifests or ())
     if len(children) > MOST_CHILDREN:
         raise MalformedReplyError(f"an index of {len(children):,} manifests")
     config = None if document.config is None else _blob(document.config)
@@ -108,12 +109,12 @@ def _decoded(content: bytes, kind: str) -> _Document:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         if kind in protocol.DOCKER_SCHEMA_1:
             raise SchemaOneError("a manifest of schema 1, which is not supported") from None
-        raise MalformedReplyError(f"not a manifest: {error}") from None
+        raise MalformedReplyError(f"not a manifest: {names.printable(str(error))}") from None
 
 
 def _blob(descriptor: _Descriptor, media_type: str = "") -> Blob:
     if not is_digest(descriptor.digest):
-        raise MalformedReplyError(f"a digest that is none: '{descriptor.digest[:100]}'")
+        raise MalformedReplyError(f"a digest that is none: '{names.printable(descriptor.digest, 100)}'")
     if descriptor.size < 0:
         raise MalformedReplyError("a size below zero")
     return Blob(descriptor.digest, descriptor.size, media_type)

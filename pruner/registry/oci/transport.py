@@ -11,7 +11,7 @@ from pruner.errors import InputError, LostReplyError, RedirectError, ResponseErr
 from pruner.registry.deadline import Deadlines
 from pruner.registry.endpoint import parse_endpoint
 from pruner.registry.exchange import USER_AGENT, Answer, HttpClient
-from pruner.registry.oci.auth import Authorizer, redacted
+from pruner.registry.oci.auth import Authorizer
 from pruner.registry.oci.errors import response_error
 from pruner.registry.oci.location import OciLocation
 from pruner.text import clean_text
@@ -141,5 +141,4 @@ class OciTransport:
         if 300 <= answer.status < 400:
             where = clean_text(answer.headers.get("Location", "nowhere"))
             return RedirectError(f"HTTP {answer.status} redirects to {where}, which is not followed")
-        body = redacted(answer.body, self._authorizer.hidden())
-        return response_error(answer.status, answer.headers, body)
+        return response_error(answer.status, answer.headers, answer.body, self._authorizer.hidden())

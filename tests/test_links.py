@@ -1,0 +1,186 @@
+"""What hangs together: indexes and their platforms, artifacts and what they belong to, orphans. Pure."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_retention import ALL, NOW, decided, gone, policies, rules, tag, why
+
+from pruner.engine.recheck import compare
+from pruner.errors import PolicyError
+from pruner.model import Action, Links, ReasonKind, Status
+from pruner.plan.records import Entry, ImageRecord
+from pruner.policy.retention import decide
+
+A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
+OLD = {"older_than": "14d"}
+
+
+def linked(name, digest, days=30.0, **links):
+    return msgspec.structs.replace(tag(name, days, digest), links=Links(**links))
+
+
+def orphan(name, **more):
+    return msgspec.structs.replace(linked(name, f"sha256:{name}", None, subject=A, orphaned=True), **more)
+
+
+def test_a_platform_of_an_index_that_stays_stays():
+    tags = [linked("v1", A, 1, children=(B,)), tag("v1-amd64", 30, B), tag("v0", 30, C)]
+    assert gone(tags, rules(OLD)) == ["v0"]
+    assert why("v1-amd64", tags, rules(OLD)) is ReasonKind.LINKED
+
+
+def test_an_index_goes_without_its_platforms():
+    tags = [linked("v1", A, 30, children=(B,)), tag("v1-amd64", 1, B)]
+    assert gone(tags, rules(OLD)) == ["v1"]
+
+
+def test_index_and_platforms_go_together():
+    tags = [linked("v1", A, 30, children=(B,)), tag("v1-amd64", 30, B)]
+    assert gone(tags, rules(OLD)) == ["v1", "v1-amd64"]
+
+
+def test_not_even_shared_digests_let_a_platform_go():
+    tags = [linked("v1", A, 1, children=(B,)), tag("v1-amd64", 30, B)]
+    assert gone(tags, rules(OLD, shared_digest="delete")) == []
+    assert gone(tags, {"targets": ["web:v1-amd64"], "shared_digest": "delete"}) == []
+
+
+def test_an_artifact_goes_and_stays_with_its_subject():
+    tags = [tag("old", 30, A), linked("sbom-old", "sha256:1", 30, subject=A)]
+    tags += [tag("new", 1, B), linked("sbom-new", "sha256:2", 30, subject=B)]
+    assert gone(tags, rules(OLD)) == ["old", "sbom-old"]
+    assert why("sbom-new", tags, rules(OLD)) is ReasonKind.COSIGN
+
+
+def test_an_artifact_that_is_kept_keeps_its_subject():
+    tags = [tag("old", 30, A), linked("sbom", "sha256:1", 30, subject=A), tag("x", 30, C)]
+    assert gone(tags, rules(OLD, keep=[{"tags": ["sbom"]}])) == ["x"]
+    found = decided(tags, rules(OLD, keep=[{"tags": ["sbom"]}]))["old"].reasons[0]
+    assert found.text == f"'sbom' belongs to {A[:19]} and is kept"
+
+
+def test_an_artifact_of_unknown_age_keeps_its_subject_unless_that_is_dated():
+    tags = [tag("old", 30, A), linked("sbom", "sha256:1", None, subject=A)]
+    assert gone(tags, rules(OLD)) == []
+
+
+def test_what_no_tag_names_keeps_what_it_belongs_to():
+    tags = [linked("old", A, 30, untagged_referrers=(B,)), tag("x", 30, C)]
+    assert gone(tags, rules(OLD)) == ["x"]
+    assert why("old", tags, rules(OLD)) is ReasonKind.LINKED
+
+
+def test_orphans_go_whatever_their_age():
+    tags = [orphan("sbom-1"), orphan("sbom-2"), tag("v1", 1, B), linked("sbom-b", C, None, subject=B)]
+    rule = {"tags": ["sbom-*"], "orphaned": True}
+    assert gone(tags, rules(rule)) == ["sbom-1", "sbom-2"]
+    assert gone(tags, rules(rule, keep=[{"tags": ["sbom-2"]}])) == ["sbom-1"]
+    assert gone(tags, rules({**rule, **OLD})) == []
+    assert gone([orphan("sbom-1", updated=NOW - 30 * 86_400_000)], rules({**rule, **OLD})) == ["sbom-1"]
+
+
+def test_nothing_else_is_an_orphan():
+    unknown = msgspec.structs.replace(tag("sha256-" + "a" * 64 + ".sig", None, B), links=None)
+    assert gone([unknown, tag("v1", 30, C)], rules({"orphaned": True})) == []
+    assert gone([linked("v1", C, 30)], rules({"orphaned": True})) == []
+
+
+def test_orphans_are_no_others_rules_matter():
+    assert gone([orphan("sbom-1"), tag("v1", 30, C)], rules(ALL)) == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (rules({"orphaned": True, "newest": 3}), "cannot be ranked"),
+        (rules({"not": {"orphaned": True}}), "belongs to the rule itself"),
+        (rules({"any": [{"orphaned": True}]}), "belongs to the rule itself"),
+        (rules(ALL, keep=[{"orphaned": True}]), "is for delete rules"),
+        (rules({"orphaned": False}), "orphaned"),
+    ],
+)
+def test_where_it_cannot_be_asked(text, said):
+    with pytest.raises(PolicyError, match=said):
+        policies(text)
+
+
+DIGESTS = st.sampled_from([A, B, C, "sha256:d", "sha256:e"])
+LINKS = st.builds(
+    Links,
+    st.lists(DIGESTS, max_size=2).map(tuple),
+    st.none() | DIGESTS,
+    st.just(()) | st.just(("sha256:u",)),
+)
+TAGS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), DIGESTS, st.sampled_from([1, 30]), st.none() | LINKS),
+    unique_by=lambda item: item[0],
+    max_size=7,
+).map(lambda items: [msgspec.structs.replace(tag(n, d, dig), links=li) for n, dig, d, li in items])
+
+
+def endangered(tags, going):
+    """Each tag that goes although something that stays needs it, or belongs to it."""
+    staying = [item for item in tags if item.name not in going]
+    children = {child for item in staying if item.links for child in item.links.children}
+    subjects = {item.links.subject for item in staying if item.links}
+    digests = {item.digest for item in staying}
+    return [
+        item.name
+        for item in tags
+        if item.name in going
+        and (item.digest in children | subjects | digests or (item.links and item.links.untagged_referrers))
+    ]
+
+
+@given(TAGS, st.sampled_from(["keep", "delete"]))
+def test_nothing_goes_that_something_which_stays_hangs_on(tags, shared):
+    found = decide(tags, policies(rules(OLD, shared_digest=shared)), NOW)
+    going = {item.tag.name for item in found if item.action is Action.DELETE}
+    problems = endangered(tags, going)
+    if shared == "delete":
+        digests = {item.digest for item in tags if item.name not in going}
+        problems = [
+            name for name in problems if next(t for t in tags if t.name == name).digest not in digests
+        ]
+    assert problems == []
+
+
+RECORD = ImageRecord("acme", "web", 9, 9, takes_siblings=True)
+
+
+def entries_of(tags, going, kind=ReasonKind.DELETE_RULE):
+    return [
+        Entry(number, "acme", "web", item.name, "p", "f:1", kind, "r", item.digest, updated=item.updated)
+        for number, item in enumerate(tags, 1)
+        if item.name in going
+    ]
+
+
+@given(TAGS, st.data())
+def test_looking_again_leaves_alone_what_hangs_together(tags, data):
+    going = data.draw(st.sets(st.sampled_from([t.name for t in tags] or ["a"])))
+    checked = compare(RECORD, entries_of(tags, going, ReasonKind.EXPLICIT_TARGET), tags)
+    assert endangered(tags, {entry.tag for entry in checked.ready}) == []
+
+
+def test_looking_again_an_orphan_whose_image_is_back_stays():
+    before, now = orphan("sbom"), linked("sbom", "sha256:sbom", None, subject=A)
+    [entry] = entries_of([before], {"sbom"})
+    entry = msgspec.structs.replace(entry, orphan=True)
+    checked = compare(RECORD, [entry], [now])
+    [(_, outcome)] = checked.ended
+    assert (outcome.status, outcome.error) == (
+        Status.CHANGED,
+        f"{A[:19]}, which it belongs to, is there now",
+    )
+    assert compare(RECORD, [entry], [before]).ready
+
+
+def test_where_siblings_go_along_a_policy_cannot_let_them():
+    tags = [tag("a", 30, A), tag("b", 30, A)]
+    [entry] = entries_of(tags, {"a"})
+    entry = msgspec.structs.replace(entry, delete_shared=True)
+    assert not compare(RECORD, [entry], tags).ready
+    alone = msgspec.structs.replace(RECORD, takes_siblings=False)
+    assert compare(alone, [entry], tags).ready
