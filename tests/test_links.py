@@ -10,6 +10,7 @@ from pruner.engine.recheck import compare
 from pruner.errors import PolicyError
 from pruner.model import Action, Links, ReasonKind, Status
 from pruner.plan.records import Entry, ImageRecord
+from pruner.policy.conditions import NO, UNKNOWN, YES, ImageTable, judge
 from pruner.policy.retention import decide
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
@@ -184,3 +185,49 @@ def test_where_siblings_go_along_a_policy_cannot_let_them():
     assert not compare(RECORD, [entry], tags).ready
     alone = msgspec.structs.replace(RECORD, takes_siblings=False)
     assert compare(alone, [entry], tags).ready
+
+
+def newest_digests(count, tags, now=NOW):
+    """Reference: the tags of the ``count`` digests whose newest tag is the newest."""
+    newest = {}
+    for item in tags:
+        newest[item.digest] = max(item.updated, newest.get(item.digest, 0))
+    ranked = sorted(newest, key=lambda digest: -newest[digest])
+    return {item.name for item in tags if item.digest in ranked[:count]}
+
+
+DATED = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), DIGESTS, st.integers(1, 90)),
+    unique_by=(lambda item: item[0], lambda item: item[2]),
+    min_size=1,
+    max_size=7,
+).map(lambda items: [tag(name, days, digest) for name, digest, days in items])
+
+
+def verdicts_of(tags, count):
+    rule = policies(rules({"newest": count, "count_by": "digest"})).delete[0][0]
+    return dict(zip([t.name for t in tags], judge(rule.conditions, ImageTable(tags, NOW)), strict=True))
+
+
+@given(DATED, st.integers(1, 4))
+def test_digests_are_counted_once(tags, count):
+    found = verdicts_of(tags, count)
+    assert {name for name, verdict in found.items() if verdict == YES} == newest_digests(count, tags)
+    assert UNKNOWN not in found.values()
+
+
+@given(DATED, st.integers(1, 4), st.data())
+def test_counting_digests_never_claims_what_is_not_known(tags, count, data):
+    """What is hidden of some tags may turn out to be anything; what is said without it stays true."""
+    hidden = data.draw(st.sets(st.sampled_from([item.name for item in tags])))
+    known = [
+        item
+        if item.name not in hidden
+        else msgspec.structs.replace(
+            item, **data.draw(st.sampled_from([{"digest": None}, {"updated": None}]))
+        )
+        for item in tags
+    ]
+    said, truth = verdicts_of(known, count), newest_digests(count, tags)
+    assert {name for name, verdict in said.items() if verdict == YES} <= truth
+    assert not {name for name, verdict in said.items() if verdict == NO} & truth

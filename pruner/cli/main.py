@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "test": "Run tests of policies.",
     "inventory": "Save what registries hold, for deciding offline.",
     "list": "List registries, images or tags.",
+    "import": "Turn the cleanup policy of another tool into one of ours.",
     "schema": "Print the JSON Schema of policy files.",
     "demo": "Run everything against an embedded registry.",
     "emulator": "Serve an embedded registry on loopback.",

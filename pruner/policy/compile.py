@@ -177,10 +177,12 @@ def _newest_version(item: SemverDocument, count: int) -> cond.Condition:
 
 
 def _newest(item: RuleDocument, count: int) -> cond.Condition:
+    by_digest = item.count_by == "digest"
+    what = f"newest {count} digests" if by_digest else f"newest {count}"
     if item.group_by is None:
-        return cond.Newest(f"newest {count}", count, cond.one_group, cond.by_update)
+        return cond.Newest(what, count, cond.one_group, cond.by_update, by_digest)
     group = cond.captured(patterns.capture(item.group_by))
-    return cond.Newest(f"newest {count} by /{item.group_by}/", count, group, cond.by_update)
+    return cond.Newest(f"{what} by /{item.group_by}/", count, group, cond.by_update, by_digest)
 
 
 def _composites(item: RuleDocument) -> list[cond.Condition]:

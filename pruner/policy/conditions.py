@@ -283,13 +283,14 @@ class Newest:
 
     ``group`` gives the key of a tag's group and ``order`` what tags are ranked by (None: not known); a
     tag outside every group (None) is not selected. Where unknown facts or equal times leave the rank
-    open, the verdict is unknown.
+    open, the verdict is unknown. With ``by_digest`` the tags of one digest have one rank, that of the newest.
     """
 
     label: str
     count: int
     group: Callable[[ImageTable, int], Hashable | None]
     order: Callable[[ImageTable, int], Any | None]
+    by_digest: bool = False
 
     def narrow(self, table: ImageTable, verdicts: Verdicts) -> None:
         """Ranks within each group."""
@@ -315,6 +316,8 @@ class Newest:
         self, table: ImageTable, members: Sequence[int], verdicts: Verdicts
     ) -> dict[int, tuple[int, int]]:
         """The best and the worst rank (from 1) that each member can have."""
+        if self.by_digest:
+            return self._ranks_of_digests(table, members, verdicts)
         orders = {index: self.order(table, index) for index in members}
         known = sorted(order for order in orders.values() if order is not None)
         certain = sorted(
@@ -330,6 +333,37 @@ class Newest:
             )
             for index, order in orders.items()
         }
+
+    def _ranks_of_digests(
+        self, table: ImageTable, members: Sequence[int], verdicts: Verdicts
+    ) -> dict[int, tuple[int, int]]:
+        """As ``_ranks``, of digests. One that is not known may be any of the others, or one more."""
+        of_digest: defaultdict[str | None, list[int]] = defaultdict(list)
+        for index in members:
+            of_digest[table.tags[index].digest].append(index)
+        unknown = len(of_digest.pop(None, ()))
+        spans: dict[str | None, tuple[Any, Any]] = {}
+        certain = []
+        for digest, own in of_digest.items():
+            orders: dict[int, Any] = {index: self.order(table, index) for index in own}
+            if None in orders.values():
+                continue
+            sure = [orders[index] for index in own if verdicts[index] == YES]
+            # Without those tags that may not belong here, the digest may be as old as the others.
+            spans[digest] = max(sure, default=min(orders.values())), max(orders.values())
+            certain += [max(sure)] if sure else []
+        certain.sort()
+        latest = sorted(newest for _, newest in spans.values())
+        undated = len(of_digest) - len(spans) + unknown
+
+        def rank(digest: str | None) -> tuple[int, int]:
+            if digest not in spans:
+                return 1, len(of_digest) + unknown
+            oldest, newest = spans[digest]
+            newer = len(certain) - bisect_right(certain, newest)
+            return 1 + newer, len(latest) - bisect_left(latest, oldest) + undated
+
+        return {index: rank(table.tags[index].digest) for index in members}
 
     def explain(self, table: ImageTable, index: int, before: Verdicts) -> tuple[int, str]:
         """The rank and of how many."""

@@ -218,6 +218,9 @@ class RuleDocument(_Model):
     group_by: Group | None = Field(
         None, description="With 'newest': rank within each value of the one group of this RE2 expression."
     )
+    count_by: Literal["tag", "digest"] | None = Field(
+        None, description="With 'newest': count tags (the default), or the digests that they point to."
+    )
     semver: SemverDocument | None = None
     larger_than: Size | None = None
     digest_shared_with: Annotated[list[Glob], Field(min_length=1)] | None = Field(
@@ -241,6 +244,8 @@ class RuleDocument(_Model):
             raise ValueError("'orphaned' belongs to the rule itself, not into 'any', 'all' or 'not'")
         if self.group_by is not None and self.newest is None:
             raise ValueError("'group_by' needs 'newest': the newest N of each group")
+        if self.count_by is not None and self.newest is None:
+            raise ValueError("'count_by' needs 'newest': what the newest N are")
         if self.newest is not None and self.semver is not None and self.semver.newest is not None:
             raise ValueError("'newest' and 'newest' of 'semver' rank differently; write one of them")
         return self
@@ -302,8 +307,8 @@ class PolicyDocument(_Model):
                     raise ValueError(f"'targets' and '{key}' cannot stand in one policy; write two policies")
         if any(rule.orphaned for rule in self.keep or ()):
             raise ValueError("'orphaned' is for delete rules: what nobody deletes stays anyway")
-        if self.targets is None and (self.images is None or self.delete is None):
-            raise ValueError("a policy needs 'images' and 'delete', or 'targets'")
+        if self.targets is None and (self.images is None or (self.delete is None and self.keep is None)):
+            raise ValueError("a policy needs 'images' and 'delete', or 'targets'; 'keep' may stand alone")
         return self
 
 
