@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from conftest import policy_text, seed
 from oci_server import LOGIN, OciServer
 from real_registry import PROGRAM, running
 
@@ -257,3 +258,45 @@ def test_orphans_are_found_and_deleted(lab, registry):
     assert done.returncode == 0, done.stderr
     left = digests(registry, content)["team/signed"]
     assert sorted(tag for tag, digest in left.items() if digest) == ["alive", "sbom-alive"]
+
+
+def test_true_bytes_are_what_nothing_else_refers_to(lab, registry):
+    content = OciServer()
+    content.image("team/app-0", "old", ago(90), "old")
+    content.image("team/app-0", "new", ago(1), "new")
+    app = content.repository("team/app-0")
+    old, new = (json.loads(app.manifests[app.tags[name]][0]) for name in ("old", "new"))
+    shared = content.manifest("team/app-0", {**old, "layers": old["layers"] + new["layers"]}, "mixed")
+    content.index("team/multi", "v1", [content.image("team/multi", None, ago(90), "part")])
+    registry.push(content)
+    (lab.folder / "policy.yaml").write_text(POLICY.format(url=registry.url, extra=""))
+    parts = json.loads(content.repository("team/multi").manifests[app_digest(content, "team/multi", "v1")][0])
+    part = parts["manifests"][0]
+    inner = json.loads(content.repository("team/multi").manifests[part["digest"]][0])
+    multi = len(json.dumps(parts)) + part["size"] + inner["config"]["size"] + inner["layers"][0]["size"]
+    own = len(json.dumps(old)) + shared["size"] + old["config"]["size"] + old["layers"][0]["size"]
+    document = json.loads(lab("plan", "policy.yaml", "--true-bytes", "--format", "json").stdout)
+    assert document["summary"]["freed"] == {
+        "bytes": own + multi,
+        "policies": {"builds": own + multi},
+        "unread": {},
+    }
+    assert [image["freed"] for image in document["images"]] == [own, multi]
+    done = lab("plan", "policy.yaml", "--true-bytes", "-o", "plan.jsonl")
+    assert "Of that, nothing else listed refers to" in done.stdout
+    for form, said in (("markdown", "| frees |"), ("html", "referred to by nothing else")):
+        assert said in lab("plan", "policy.yaml", "--true-bytes", "--format", form).stdout
+    assert lab("apply", "plan.jsonl", "--yes").returncode == 0
+    assert lab.reports()[-1]["bytes_freed_planned"] == own + multi
+
+
+def app_digest(content, name, tag):
+    return content.repository(name).tags[tag]
+
+
+def test_true_bytes_of_ncr_are_not_known(program, emulated):
+    emulator = emulated(seed=seed({"web": ["a", "b"]}))
+    (program.folder / "policy.yaml").write_text(policy_text())
+    done = program.at(emulator)("plan", "policy.yaml", "--true-bytes")
+    assert done.returncode == 0, done.stderr
+    assert "Not counted: acme, where 2 manifests could not be read." in done.stdout

@@ -1,5 +1,6 @@
 """Making a plan for a command, from the registry or from a saved inventory. Sends no DELETE."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import msgspec
 from pruner.cli.connections import Connections
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.talk import Talk
+from pruner.errors import InputError
 from pruner.files import atomic_file
 from pruner.plan.build import PlanBuilder, PlanRequest
 from pruner.plan.file import Plan, open_plan
@@ -17,6 +19,7 @@ from pruner.plan.guards import Guards
 from pruner.plan.inventory import Take, check_registries, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
+from pruner.plan.true_bytes import TrueBytes
 from pruner.policy.policy import PolicySet, RegistrySettings
 from pruner.policy.retention import RegistryPolicies
 
@@ -66,9 +69,15 @@ async def feed_images(
 
 
 async def plan_live(
-    connections: Connections, policies: PolicySet, guards: Guards, path: Path, talk: Talk
+    connections: Connections,
+    policies: PolicySet,
+    guards: Guards,
+    path: Path,
+    talk: Talk,
+    *,
+    true_bytes: bool = False,
 ) -> Plan:
-    """List what ``policies`` concern, decide, and write a plan to ``path``."""
+    """List what ``policies`` concern, decide, and write a plan to ``path``, if asked with what is freed."""
     await connections.open(policies.registry_names)
     readers = connections.readers()
     await check_registries(readers)
@@ -79,9 +88,11 @@ async def plan_live(
     index = indexed(policies, guards.keep_at_least, facts)
     now = int(time.time() * 1000)
     request = PlanRequest(policies, facts, guards, now, now)
-    with atomic_file(path) as file:
-        builder = PlanBuilder(request, index, file)
-        await list_images(readers, index, builder.take, connections.concurrency)
+    with atomic_file(path) as file, tempfile.TemporaryDirectory(prefix="pruner-") as folder:
+        blobs = {registry: reader.blobs_of for registry, reader in readers.items()}
+        counter = TrueBytes(Path(folder), blobs) if true_bytes else None
+        builder = PlanBuilder(request, index, file, counter)
+        await list_images(readers, index, builder.take, connections.concurrency, all_facts=true_bytes)
         footer = builder.finish()
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
     return open_plan(path)
@@ -102,9 +113,19 @@ def plan_offline(source: Source, policies: PolicySet, guards: Guards, path: Path
     return open_plan(path)
 
 
-async def make_plan(source: Source, policies: PolicySet, guards: Guards, path: Path, talk: Talk) -> Plan:
+async def make_plan(
+    source: Source,
+    policies: PolicySet,
+    guards: Guards,
+    path: Path,
+    talk: Talk,
+    *,
+    true_bytes: bool = False,
+) -> Plan:
     """A plan from wherever ``source`` says."""
     if source.inventory is not None:
+        if true_bytes:
+            raise InputError("--true-bytes reads manifests, which an inventory does not have; leave one out")
         return plan_offline(source, policies, guards, path)
     async with Connections(source.connection, policies.registries, talk) as connections:
-        return await plan_live(connections, policies, guards, path, talk)
+        return await plan_live(connections, policies, guards, path, talk, true_bytes=true_bytes)

@@ -51,6 +51,7 @@ class RunOptions:
     now: int | None = None
     max_growth: float | None = None
     step_summary: bool = False
+    true_bytes: bool = False
 
 
 class ReportError(PrunerError):
@@ -78,13 +79,13 @@ async def preview_only(
     """Plan and show what would go. The same code as the real thing, up to the DELETE."""
     source = Source(options.connection, options.inventory, options.now)
     if output is not None:
-        plan = await make_plan(source, policies, options.guards, output, talk)
+        plan = await make_plan(source, policies, options.guards, output, talk, true_bytes=options.true_bytes)
         _present(plan, options)
         talk.say(f"Plan written to {output}")
         return ExitCode.DONE
     with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
         path = Path(folder) / "plan.jsonl"
-        plan = await make_plan(source, policies, options.guards, path, talk)
+        plan = await make_plan(source, policies, options.guards, path, talk, true_bytes=options.true_bytes)
         _present(plan, options)
     return ExitCode.DONE
 

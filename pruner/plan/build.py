@@ -20,6 +20,7 @@ from pruner.plan.records import (
     KeptTarget,
     RegistryFacts,
 )
+from pruner.plan.true_bytes import TrueBytes
 from pruner.policy.policy import PolicySet
 from pruner.policy.retention import ImagePolicies, RegistryPolicies, decide
 
@@ -53,11 +54,16 @@ class PlanRequest:
 
 
 class PlanBuilder:
-    """Takes listed images in order and writes a plan to ``file``."""
+    """Takes listed images in order and writes a plan to ``file``, if asked with what is freed."""
 
     def __init__(
-        self, request: PlanRequest, policies: Mapping[str, RegistryPolicies], file: IO[bytes]
+        self,
+        request: PlanRequest,
+        policies: Mapping[str, RegistryPolicies],
+        file: IO[bytes],
+        true_bytes: TrueBytes | None = None,
     ) -> None:
+        self._true_bytes = true_bytes
         self._now = request.now
         self._policies = policies
         self._writer = PlanWriter(file, request.header())
@@ -69,6 +75,8 @@ class PlanBuilder:
         tags = listing.tags or ()
         decisions = decide(tags, policies, self._now)
         self._writer.listed(len(tags))
+        if self._true_bytes is not None:
+            self._true_bytes.take(listing.registry, listing.image, decisions)
         going = [decision for decision in decisions if decision.action is Action.DELETE]
         missing = _missing_targets(listing, policies)
         for decision in decisions:
@@ -107,6 +115,8 @@ class PlanBuilder:
     def finish(self) -> Footer:
         """Check the guards and write the footer; RefusedError if a guard is exceeded."""
         self._guards.check()
+        if self._true_bytes is not None:
+            self._writer.freed(*self._true_bytes.finish())
         return self._writer.finish()
 
 

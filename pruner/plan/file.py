@@ -16,14 +16,25 @@ import msgspec
 
 from pruner import names
 from pruner.errors import InputError
-from pruner.plan.records import FORMAT, VERSION, Entry, Footer, Header, ImageRecord, KeptTarget, Record
+from pruner.plan.records import (
+    FORMAT,
+    VERSION,
+    Entry,
+    Footer,
+    Freed,
+    FreedTotal,
+    Header,
+    ImageRecord,
+    KeptTarget,
+    Record,
+)
 
 _MAX_LINE_BYTES: Final = 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
-_Checked = ImageRecord | Entry | KeptTarget | Footer
+_Checked = ImageRecord | Entry | KeptTarget | Freed | FreedTotal | Footer
 T = TypeVar("T", tuple[str, str], tuple[str, str, str])
 
 
@@ -73,6 +84,12 @@ class PlanWriter:
         """Add an explicit target that stays."""
         self.kept_targets += 1
         self._write_checked(record)
+
+    def freed(self, images: Iterable[Freed], total: FreedTotal) -> None:
+        """Add how many bytes nothing refers to any more afterwards."""
+        for record in images:
+            self._write_checked(record)
+        self._write_checked(total)
 
     def finish(self) -> Footer:
         """Write the footer."""
@@ -130,6 +147,10 @@ class Plan:
         self.header = header
         self.footer = footer
         self.edits = edits
+        self.freed: FreedTotal | None = None
+        """How many bytes nothing refers to any more afterwards, if that was counted."""
+        self.freed_images: dict[tuple[str, str], int] = {}
+        """The same by registry and image; those that free nothing are not here."""
 
     @property
     def entries_left(self) -> int:
@@ -243,6 +264,8 @@ class _Verifier:
         self.last = 0
         self.image = ("", "")
         self.kept = ("", "", "")
+        self.freed: FreedTotal | None = None
+        self.freed_images: dict[tuple[str, str], int] = {}
 
     def verify(self, allow_edited: bool) -> Plan:
         first = self._next_line()
@@ -270,7 +293,11 @@ class _Verifier:
                 f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
                 f"--allow-edited if only deletions were removed"
             )
-        return Plan(self.path, header, footer, edits, self.starts)
+        plan = Plan(self.path, header, footer, edits, self.starts)
+        # What was removed from a plan by hand would have to be counted anew.
+        if not edits.altered:
+            plan.freed, plan.freed_images = self.freed, self.freed_images
+        return plan
 
     def _next_line(self) -> bytes:
         self.number += 1
@@ -311,6 +338,10 @@ class _Verifier:
         elif isinstance(record, KeptTarget):
             here = (record.registry, record.image, record.tag)
             self.kept = self._in_order(self.kept, here)
+        elif isinstance(record, Freed):
+            self.freed_images[record.registry, record.image] = record.bytes
+        elif isinstance(record, FreedTotal):
+            self.freed = record
 
     def _image(self, record: ImageRecord) -> None:
         self.image = self._in_order(self.image, (record.registry, record.image))
@@ -348,6 +379,8 @@ class _Verifier:
 def _named(record: Record) -> str:
     if isinstance(record, Entry | KeptTarget):
         return f"'{names.printable(f'{record.registry}/{record.image}:{record.tag}')}'"
+    if isinstance(record, Freed | FreedTotal):
+        return "this count of bytes"
     return f"this {'image' if isinstance(record, ImageRecord) else 'footer'}"
 
 

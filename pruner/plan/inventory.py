@@ -58,16 +58,20 @@ async def list_images(
     policies: Mapping[str, RegistryPolicies],
     take: Take,
     at_once: int = LISTED_AT_ONCE,
+    *,
+    all_facts: bool = False,
 ) -> None:
     """Give ``take`` every image that a policy selects, sorted by registry and image.
 
     Images that only explicit targets name and that do not exist come with ``tags`` None. Any listing
     that fails raises: an incomplete inventory decides nothing. ``at_once`` images of a reader are listed at
-    the same time, and all readers side by side.
+    the same time, and all readers side by side. Facts that no policy asks for come only with ``all_facts``.
     """
     existing = await _images_of({registry: readers[registry] for registry in policies})
 
     def want_in(registry: str, image: str) -> Want:
+        if all_facts:
+            return want_everything
         # Only when it is asked for: most registries tell everything anyway.
         return lambda found: want_of(policies[registry].of(image))(found)
 

@@ -111,6 +111,27 @@ class KeptTarget(msgspec.Struct, frozen=True, tag="kept", tag_field="type"):
     check: str = ""
 
 
+class Freed(msgspec.Struct, frozen=True, tag="freed", tag_field="type"):
+    """How many bytes nothing refers to any more once an image's deletions are done."""
+
+    registry: str
+    image: str
+    bytes: int
+    check: str = ""
+
+
+class FreedTotal(msgspec.Struct, frozen=True, tag="freed_total", tag_field="type", omit_defaults=True):
+    """The same for all images, and by policy; ``bytes`` is None if nothing could be counted.
+
+    ``unread`` are the registries that are not counted, with how many digests' blobs are not known there.
+    """
+
+    bytes: int | None
+    policies: dict[str, int]
+    unread: dict[str, int]
+    check: str = ""
+
+
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
     """The last line: totals, and the SHA-256 over every line before it."""
 
@@ -124,4 +145,4 @@ class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
     check: str = ""
 
 
-Record = Header | ImageRecord | Entry | KeptTarget | Footer
+Record = Header | ImageRecord | Entry | KeptTarget | Freed | FreedTotal | Footer

@@ -56,6 +56,12 @@ class TagReader(Protocol):
     async def has_tag(self, target: Target) -> bool:
         """Whether the tag is there now; raises when that cannot be found out."""
 
+    def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
+        """Digests and sizes (bytes) of all that a manifest consists of, itself included.
+
+        Only of what was listed with all its facts; None where that is not known.
+        """
+
 
 class Deletion(NamedTuple):
     """A DELETE that was answered with success (2xx)."""

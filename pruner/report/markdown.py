@@ -50,12 +50,19 @@ def summary_markdown(run_id: str, plan: Plan, record: RunRecord, summary: Summar
         "",
         f"{counted(summary.total, 'target')}, {counted(sums['requests'], 'request')} sent, "
         f"{sums['throttled_share']:.1%} throttled, {sums['seconds']:.1f} s. "
-        f"Deleted tags referenced {size_text(summary.bytes_referenced)}. {STORAGE_NOTE}",
+        f"Deleted tags referenced {size_text(summary.bytes_referenced)}.{_planned(plan)} {STORAGE_NOTE}",
         "",
         *_images(summary),
         *_failures(summary),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _planned(plan: Plan) -> str:
+    """What the whole plan frees, if that was counted."""
+    if plan.freed is None or plan.freed.bytes is None:
+        return ""
+    return f" Once the whole plan is done, nothing refers to {size_text(plan.freed.bytes)} of that."
 
 
 def _images(summary: Summary) -> list[str]:

@@ -52,10 +52,27 @@ def totals_text(plan: Plan) -> str:
     return f"{', '.join(parts)}. The tags that go refer to {size_text(footer.bytes)}."
 
 
+def freed_text(plan: Plan) -> str:
+    """How many bytes nothing refers to any more afterwards, if that was counted, and what was not."""
+    freed = plan.freed
+    if freed is None:
+        return ""
+    said = (
+        [] if freed.bytes is None else [f"Of that, nothing else listed refers to {size_text(freed.bytes)}."]
+    )
+    said += [
+        f"Not counted: {registry}, where {counted(count, 'manifest')} could not be read."
+        for registry, count in freed.unread.items()
+    ]
+    return " ".join(said)
+
+
 def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> None:
     """The preview for a terminal: each image with the tags that go; long lists are folded."""
     print_lines(console, _table_lines(plan, console, all_tags))
     console.print(f"\n{totals_text(plan)}")
+    if freed := freed_text(plan):
+        console.print(freed)
     console.print(f"[dim]{STORAGE_NOTE}[/]")
 
 
@@ -66,7 +83,7 @@ def _table_lines(plan: Plan, console: "Console", all_tags: bool) -> "Iterator[Te
     for record, entries in plan.streamed_images():
         shown = list(entries if all_tags else islice(entries, TAGS_SHOWN))
         more = Tally.of(entries)
-        text = image_text(record, Tally.of(shown).plus(more))
+        text = image_text(record, Tally.of(shown).plus(more)) + _freed_by(plan, record)
         yield Text.assemble("\n", (f"{record.registry}/{record.image}", "bold"), f"  {text}")
         rows = [_entry_row(entry, now) for entry in shown]
         yield from column_lines(console, rows, _COLUMNS, indent="  ")
@@ -108,6 +125,13 @@ def image_text(record: ImageRecord, tally: Tally) -> str:
     return f"{tally.going} of {counted(record.tags, 'tag')} go, {record.tags - tally.going} stay"
 
 
+def _freed_by(plan: Plan, record: ImageRecord) -> str:
+    """What an image's deletions free, if anything was counted in its registry."""
+    if plan.freed is None or record.registry in plan.freed.unread:
+        return ""
+    return f", frees {size_text(plan.freed_images.get((record.registry, record.image), 0))}"
+
+
 def _entry_row(entry: Entry, now: int) -> Row:
     age = "already gone" if entry.missing else age_text(entry.updated, now)
     size = "" if entry.missing else size_text(entry.size)
@@ -119,10 +143,15 @@ def json_lines(plan: Plan) -> Iterator[bytes]:
     encode = msgspec.json.encode
     totals = msgspec.to_builtins(plan.footer)
     summary = {name: value for name, value in totals.items() if name not in ("type", "sha256", "check")}
+    if plan.freed is not None:
+        summary["freed"] = {"bytes": plan.freed.bytes, "policies": plan.freed.policies}
+        summary["freed"]["unread"] = plan.freed.unread
     yield b'{"format":"ncr-pruner.preview","version":1,"summary":' + encode(summary) + b',"images":[\n'
     separator = b""
     for record, entries in plan.streamed_images():
         image = {"registry": record.registry, "image": record.image, "tags": record.tags}
+        if plan.freed is not None and record.registry not in plan.freed.unread:
+            image["freed"] = plan.freed_images.get((record.registry, record.image), 0)
         yield separator + encode(image)[:-1] + b',"entries":['
         deletions, comma = 0, b""
         for entry in entries:
@@ -178,7 +207,8 @@ def _csv_row(entry: Entry) -> list[Any]:
 
 def markdown_lines(plan: Plan) -> Iterator[str]:
     """The preview as Markdown of bounded length, fit for a pull-request comment."""
-    yield f"## pruner plan\n\n{totals_text(plan)} {STORAGE_NOTE}\n\n"
+    said = " ".join(filter(None, (totals_text(plan), freed_text(plan), STORAGE_NOTE)))
+    yield f"## pruner plan\n\n{said}\n\n"
     rows = []
     for record, entries in plan.streamed_images():
         sources, going = set(), 0
@@ -188,8 +218,10 @@ def markdown_lines(plan: Plan) -> Iterator[str]:
         rules = sorted(sources)
         shown = ", ".join(map(cell, rules[:3])) + (" …" if len(rules) > 3 else "")
         name = code_cell(f"{record.registry}/{record.image}")
-        rows.append((name, str(going), str(record.tags - going), shown))
-    yield "\n".join(table(("image", "go", "stay", "rules"), rows)) + "\n"
+        freed = _freed_by(plan, record).removeprefix(", frees ")
+        rows.append((name, str(going), str(record.tags - going), *([freed] if plan.freed else []), shown))
+    columns = ("image", "go", "stay", *(["frees"] if plan.freed else []), "rules")
+    yield "\n".join(table(columns, rows)) + "\n"
     kept = [
         (code_cell(f"{record.registry}/{record.image}:{record.tag}"), cell(record.reason))
         for record in plan.kept_targets()

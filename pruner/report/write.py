@@ -134,6 +134,7 @@ def report_facts(plan: Plan, record: RunRecord, summary: Summary, run_id: str) -
         "targets": summary.total,
         "counts": {status.value: summary.counts[status] for status in Status},
         "bytes_referenced": summary.bytes_referenced,
+        "bytes_freed_planned": None if plan.freed is None else plan.freed.bytes,
         "delete_attempts": summary.attempts,
         **totals(record),
         "stop": None if end is None or end.stop is None else {"kind": end.stop, "message": end.message},

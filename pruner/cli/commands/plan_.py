@@ -27,6 +27,11 @@ EDIT_CHECK = "edit-check"
 )
 @click.argument("policies", nargs=-1, required=True, metavar="POLICY...")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write a plan file.")
+@click.option(
+    "--true-bytes",
+    is_flag=True,
+    help="Also count the bytes that nothing refers to any more (oci registries; reads every manifest).",
+)
 @step_summary_option
 @offline_options
 @format_options

@@ -70,6 +70,10 @@ class NcrReader:
         tags = await self.tags(target.registry, target.image)
         return tags is not None and any(tag.target == target for tag in tags)
 
+    def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
+        """The tag API does not tell what an image consists of."""
+        return None
+
     async def _detail(self, target: Target) -> bool | None:
         try:
             reply = await self._transport.send("GET", paths.tag_path(target))

@@ -103,6 +103,10 @@ class OciReader:
         """Whether the tag is there now."""
         return await self._manifests.digest_of(target) is not None
 
+    def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
+        """All that a manifest which was read consists of; None if any part of it was not read."""
+        return self._facts.blobs_of(digest)
+
     async def _looked_at(self, registry: str, image: str, found: list[str], wanted: Wanted) -> list[Tag]:
         """The tags that are still there, in the order of their names."""
         tags: dict[str, Tag] = {}

@@ -91,6 +91,20 @@ class FactsReader:
         index = manifests.read_manifest(answer.body, protocol.OCI_INDEX)
         return [child.digest for child in index.children]
 
+    def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
+        """Digests and sizes of all that a manifest which was read consists of, itself included."""
+        found: dict[str, int] = {}
+        waiting = [digest]
+        while waiting:
+            part = waiting.pop()
+            known = self._known.get(part)
+            if known is None:
+                return None
+            found[part] = known.manifest.size
+            found.update((blob.digest, blob.size) for blob in known.manifest.blobs)
+            waiting += [child.digest for child in known.manifest.children if child.digest not in found]
+        return list(found.items())
+
     @property
     def _now(self) -> int:
         return int(self._clock() * 1000)
