@@ -129,6 +129,10 @@ class LostReplyError(RequestError):
     """The request may have reached the server, but no complete answer came back."""
 
 
+class TagMovedError(RequestError):
+    """A tag points to something else than what was decided on, so no DELETE was sent."""
+
+
 class RedirectError(RequestError):
     """The server answered with a redirect, which a signed request never follows."""
 

@@ -7,7 +7,13 @@ import pytest
 from aiohttp import web
 from oci_server import IMAGE, LOGIN, OciServer, digest_of, error, serving
 
-from pruner.errors import ListingError, MalformedReplyError, RedirectError, ResponseError
+from pruner.errors import (
+    ListingError,
+    MalformedReplyError,
+    RedirectError,
+    ResponseError,
+    TagMovedError,
+)
 from pruner.model import Links, Target
 from pruner.registry.base import Wanted
 from pruner.registry.clients import new_client
@@ -188,7 +194,7 @@ async def test_a_time_is_what_the_configuration_says_if_that_can_be(server, crea
     tag = (await tags_of(server))["v1"]
     assert tag.updated == tag.created == known
     assert tag.size > 100
-    assert tag.links is None
+    assert tag.links == Links()
 
 
 async def test_an_index_is_as_new_as_its_newest_platform(server):
@@ -294,10 +300,15 @@ async def test_a_manifest_of_schema_1_is_said_and_not_known(server):
     assert "schema 1" in said[0]
 
 
-async def test_a_manifest_of_an_unknown_type_is_an_error_that_names_the_tag(server):
+async def test_a_manifest_of_an_unknown_type_is_said_and_not_known(server):
     server.manifest("team/web", b'{"schemaVersion": 2, "mediaType": "text/x"}', "v1", "text/x")
-    with pytest.raises(ListingError, match="lab/web:v1: a manifest of the unknown type 'text/x'"):
-        await tags_of(server)
+    server.image("team/web", "v2", OLD)
+    said = []
+    found = await tags_of(server, warn=said.append)
+    assert found["v1"].digest is None
+    assert found["v2"].digest is not None
+    [sentence] = said
+    assert sentence.startswith("lab/web:v1: a manifest of the unknown type 'text/x'")
 
 
 async def test_a_tag_that_goes_while_it_is_read_is_not_there(server):
@@ -353,10 +364,10 @@ async def test_referrers_without_a_tag_are_found_where_they_matter(server):
     want = Wanted(referrers={"v1", "v2"})
     found = await tags_of(server, want=lambda names: want, asks_referrers=True)
     assert found["v1"].links == Links(untagged_referrers=(untagged["digest"],))
-    assert found["v2"].links is None
+    assert found["v2"].links == Links()
     server.image("team/web", "sbom", None, "sbom", subject=image)
     found = await tags_of(server, want=lambda names: want, asks_referrers=True)
-    assert found["v1"].links is None
+    assert found["v1"].links == Links()
 
 
 async def test_the_tag_of_the_referrers_scheme_belongs_to_its_subject(server):
@@ -469,3 +480,126 @@ async def test_a_token_that_does_not_suffice_is_a_matter_of_permission(server):
         with pytest.raises(ResponseError, match="no access") as caught:
             await transport.send("GET", "/v2/team/web/tags/list", "repository:team/web:pull")
     assert caught.value.status == 403
+
+
+# What others do meanwhile, and what is protected
+
+
+async def test_a_tag_that_moved_is_not_deleted(server):
+    image = server.image("team/web", "v1", OLD)
+    server.image("team/web", "v1", OLD, "pushed again")
+    for mode in ("tag", "digest"):
+        server.delete_by = mode
+        with pytest.raises(TagMovedError, match="it was pushed again"):
+            await deleted(server, "v1", image["digest"])
+    assert server.counts["DELETE"] == 0
+
+
+@pytest.mark.parametrize("status", [400, 405])
+async def test_a_protected_tag_is_not_deleted_with_its_manifest(server, status):
+    first, second = server.image("team/web", "v1", OLD), server.image("team/web", "v2", OLD)
+    server.before = lambda request: (
+        error(status, "UNSUPPORTED", "tag is immutable")
+        if request.method == "DELETE" and request.path.endswith("/v2")
+        else None
+    )
+    async with transport_to(server) as transport:
+        deleter = OciDeleter(transport)
+        assert await deleter.delete(Target("lab", "web", "v1"), first["digest"]) == (202, True)
+        with pytest.raises(ResponseError, match="immutable"):
+            await deleter.delete(Target("lab", "web", "v2"), second["digest"])
+    assert server.tags("team/web") == ["v2"]
+
+
+async def test_an_answer_that_was_lost_does_not_make_siblings_gone(server):
+    server.delete_by = "digest"
+    image = server.image("team/web", "v1", OLD)
+    server.repository("team/web").tags["v2"] = image["digest"]
+    server.after = lambda request: (
+        error(500, "UNKNOWN", "lost")
+        if request.method == "DELETE" and "sha256:" in request.path and server.counts["DELETE"] == 1
+        else None
+    )
+    async with transport_to(server) as transport:
+        deleter = OciDeleter(transport, DeleteBy.DIGEST)
+        with pytest.raises(ResponseError):
+            await deleter.delete(Target("lab", "web", "v1"), image["digest"])
+        assert await deleter.delete(Target("lab", "web", "v2"), image["digest"]) == (202, True)
+
+
+async def test_referrers_are_read_page_by_page(server):
+    image = server.image("team/web", "v1", OLD)
+    pages = [
+        [server.image("team/web", "sbom", None, "a", subject=image)],
+        [{**image, "digest": digest_of(b"x")}],
+    ]
+
+    def paged(request):
+        if "/referrers/" not in request.path:
+            return None
+        number = int(request.query.get("page", 0))
+        body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": pages[number]}).encode()
+        link = {} if number else {"Link": f'<{request.path}?page=1>; rel="next"'}
+        return web.Response(body=body, headers={"Content-Type": INDEX, **link})
+
+    server.before = paged
+    want = Wanted(referrers={"v1"})
+    found = await tags_of(server, want=lambda names: want, asks_referrers=True)
+    assert found["v1"].links.untagged_referrers == (digest_of(b"x"),)
+
+
+async def test_one_manifest_without_referrers_does_not_turn_them_off(server):
+    server.has_referrers = True
+    server.image("team/web", "a", OLD)
+    image = server.image("team/web", "b", OLD)
+    untagged = server.image("team/web", None, None, "sbom", subject=image)
+    first = server.repository("team/web").tags["a"]
+    server.before = lambda request: (
+        error(404, "MANIFEST_UNKNOWN", "manifest unknown") if f"referrers/{first}" in request.path else None
+    )
+    want = Wanted(referrers={"a", "b"})
+    found = await tags_of(server, want=lambda names: want, asks_referrers=True)
+    assert found["b"].links.untagged_referrers == (untagged["digest"],)
+
+
+async def test_signatures_in_a_repository_of_their_own_are_no_orphans(server):
+    image = server.image("team/web", "v1", OLD)
+    server.image("team/sigs", f"sha256-{image['digest'][7:]}.sig", None, "signature")
+    said = []
+    found = await tags_of(server, "sigs", warn=said.append)
+    assert [tag.links.orphaned for tag in found.values()] == [False]
+    assert "COSIGN_REPOSITORY" in said[0]
+
+
+@pytest.mark.parametrize("kind", [None, IMAGE])
+async def test_what_a_nested_index_consists_of_is_found_whatever_its_type_is_said_to_be(server, kind):
+    leaf = server.image("team/web", "leaf", OLD)
+    inner = server.index("team/web", None, [leaf])
+    said = {"digest": inner["digest"], "size": inner["size"], **({} if kind is None else {"mediaType": kind})}
+    server.index("team/web", "release", [said])
+    found = await tags_of(server, want=lambda names: Wanted(times=()))
+    assert leaf["digest"] in found["release"].links.children
+
+
+async def test_pages_without_end_end(server):
+    server.before = lambda request: (
+        web.json_response(
+            {"tags": []},
+            headers={"Link": f'</v2/team/web/tags/list?last={len(server.requests)}>; rel="next"'},
+        )
+        if "/tags/" in request.path
+        else None
+    )
+    with pytest.raises(ListingError, match="do not end"):
+        await tags_of(server)
+
+
+async def test_a_signed_url_is_not_shown(server):
+    server.image("team/web", "v1", OLD)
+    server.before = lambda request: web.Response(
+        status=307, headers={"Location": "https://bucket.example/x?X-Amz-Signature=deadbeef"}
+    )
+    with pytest.raises(RedirectError) as caught:
+        await tags_of(server)
+    assert "bucket.example/x" in str(caught.value)
+    assert "deadbeef" not in str(caught.value)

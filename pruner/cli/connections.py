@@ -14,10 +14,11 @@ from pruner.cli.places import (
     NcrPlace,
     OciPlace,
     Place,
+    check_apart,
     endpoint_asked_for,
     ncr_door_of,
-    oci_settings,
     place_of,
+    with_oci,
 )
 from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
@@ -71,7 +72,7 @@ class Connections:
     ) -> None:
         endpoint_asked_for(options)
         self._options = options
-        self._settings = {**settings, **oci_settings(options)}
+        self._settings = with_oci(options, settings)
         self._talk = talk
         self._env = env
         self._state = state
@@ -99,6 +100,7 @@ class Connections:
         """Access to each of ``registries``; InputError or CredentialsError when that cannot be had."""
         for registry in registries:
             self._places[registry] = self._place(registry)
+        check_apart(self._places)
         for place in dict.fromkeys(self._places.values()):
             if place not in self._open:
                 self._open[place] = await self._connect(place)
@@ -106,6 +108,9 @@ class Connections:
 
     async def open_default(self) -> RegistryAccess:
         """Access to the endpoint that the command line names, for no registry in particular."""
+        named = self._options.oci[0].partition("=")[0] if len(self._options.oci) == 1 else ""
+        if named:
+            return (await self.open([named]))[named]
         place = self._place("")
         self._open[place] = await self._connect(place)
         return self._open[place].access
@@ -237,10 +242,16 @@ class Connections:
         return {registry: self._open[place].access.reader for registry, place in self._places.items()}
 
     def lock_scopes(self) -> list[tuple[str, str, str]]:
-        """Endpoint, account and registry of everything that is open."""
-        return [
-            (str(place.at), self._open[place].account, registry) for registry, place in self._places.items()
-        ]
+        """Endpoint, account and registry of everything that is open.
+
+        What an OCI registry is called is nobody else's business, nor who logs in: its place is what counts.
+        """
+        return [self._lock_scope(registry, place) for registry, place in self._places.items()]
+
+    def _lock_scope(self, registry: str, place: Place) -> tuple[str, str, str]:
+        if isinstance(place, OciPlace):
+            return str(place.at), "", place.at.host
+        return str(place.at), self._open[place].account, registry
 
     @property
     def gates(self) -> list[Gate]:

@@ -88,21 +88,24 @@ async def execute(
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
 
 
+def kept_registries(plan: Plan, options: ExecutionOptions) -> list[str]:
+    """The registries of which manifests are to be kept, as the command line or a policy asks."""
+    return [name for name, facts in plan.header.registries.items() if options.keep_manifests or facts.undo]
+
+
 async def _keeper(
     connections: Connections, plan: Plan, run: RunDirectory, stack: ExitStack, options: ExecutionOptions
 ) -> "Keeper | None":
     """What keeps manifests, if the command line, a policy or an earlier session of the run asks for that."""
-    all_of_them = options.keep_manifests or run.manifests.exists()
-    registries = [name for name, facts in plan.header.registries.items() if all_of_them or facts.undo]
-    if not registries:
+    registries = kept_registries(plan, options)
+    if not registries and not run.manifests.exists():
         return None
     from pruner.engine.keeping import Keeper
     from pruner.engine.manifest_store import ManifestStore
 
-    doors = await connections.open_doors(registries)
-    store = ManifestStore.create(run.manifests)
+    store = ManifestStore.create(run.manifests, registries)
     stack.callback(store.close)
-    return Keeper(doors, store)
+    return Keeper(await connections.open_doors(sorted(store.registries)), store)
 
 
 async def _supervised(
@@ -136,7 +139,7 @@ async def _obey_signals(
     task_status: anyio.abc.TaskStatus[None],
 ) -> None:
     """The first signal drains, the second cancels."""
-    with anyio.open_signal_receiver(*_heeded()) as signals:
+    with anyio.open_signal_receiver(*heeded()) as signals:
         task_status.started()
         async for number in signals:
             if state.stop_kind is not None:
@@ -147,7 +150,7 @@ async def _obey_signals(
             talk.warn(f"{name}: finishing what is in flight; once more cancels it")
 
 
-def _heeded() -> list[signal.Signals]:
+def heeded() -> list[signal.Signals]:
     """The signals that end a run; under nohup the end of the terminal does not."""
     under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in _SIGNALS if not (under_nohup and number == signal.SIGHUP)]

@@ -56,9 +56,15 @@ def endpoint_asked_for(options: ConnectionOptions) -> str | None:
     return str(region_endpoint(options.region)) if options.region else None
 
 
-def oci_settings(options: ConnectionOptions) -> dict[str, RegistrySettings]:
-    """The registries that the command line describes; InputError for one that cannot be."""
-    found = {}
+def with_oci(
+    options: ConnectionOptions, settings: Mapping[str, RegistrySettings]
+) -> dict[str, RegistrySettings]:
+    """``settings`` and the registries that the command line describes.
+
+    InputError for one that cannot be, or that a policy or a plan describes otherwise: what was decided there
+    holds for that registry only.
+    """
+    found = dict(settings)
     for text in options.oci:
         name, equals, url = text.partition("=")
         if not equals:
@@ -66,8 +72,28 @@ def oci_settings(options: ConnectionOptions) -> dict[str, RegistrySettings]:
                 f"--oci '{names.printable(text)}': write NAME=URL, as in acme=https://registry.example.com"
             )
         names.check_registry(name)
-        found[name] = RegistrySettings(f"--oci {name}", type="oci", url=url)
+        location = parse_location(url, allow_plain_http=options.allow_plain_http)
+        known = settings.get(name)
+        if known is None:
+            found[name] = RegistrySettings(f"--oci {name}", type="oci", url=url)
+        elif known.url is None or parse_location(known.url, allow_plain_http=True) != location:
+            where = known.url or known.endpoint or known.region or "NCR"
+            raise InputError(
+                f"--oci says that registry '{name}' is at {location}, but {known.source} says {where}"
+            )
     return found
+
+
+def check_apart(places: Mapping[str, Place]) -> None:
+    """Raise InputError if two names stand for the same images: what one protects the other would delete."""
+    known = [(name, place) for name, place in sorted(places.items()) if isinstance(place, OciPlace)]
+    for number, (name, place) in enumerate(known):
+        for other, before in known[:number]:
+            if place.at.overlaps(before.at):
+                raise InputError(
+                    f"registries '{other}' ({before.at}) and '{name}' ({place.at}) have images in common; "
+                    f"call them by one name"
+                )
 
 
 def place_of(registry: str, options: ConnectionOptions, settings: Mapping[str, RegistrySettings]) -> Place:
@@ -87,8 +113,8 @@ def place_of(registry: str, options: ConnectionOptions, settings: Mapping[str, R
         return NcrPlace(region_endpoint(own.region), own.region, profile)
     what = f"registry '{registry}'" if registry else "the registry"
     raise InputError(
-        f"where is {what}? Write its region or endpoint under 'registries' in a policy, or give "
-        f"--region or --endpoint"
+        f"where is {what}? Write its region or endpoint (or type: oci and url) under 'registries' in a "
+        f"policy, or give --region, --endpoint or --oci"
     )
 
 

@@ -1,6 +1,7 @@
 """The whole way of ``run`` and ``delete``: plan, preview, question, execution, report."""
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ import click
 
 from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
-from pruner.cli.executing import ExecutionOptions, execute
+from pruner.cli.executing import ExecutionOptions, execute, kept_registries
 from pruner.cli.options import ConnectionOptions, split_connection
 from pruner.cli.planning import Source, make_plan, plan_live
 from pruner.cli.previewing import show_preview
@@ -107,6 +108,8 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     try:
         async with Connections(options.connection, policies.registries, talk, state=state) as connections:
             plan = await plan_live(connections, policies, options.guards, run.plan, talk)
+            # What is missing to keep manifests is better said before the question.
+            await connections.open_doors(kept_registries(plan, options.execution))
             show_preview(plan, options.form, all_tags=options.all_tags)
             before_deleting(plan, run, state, options)
             return await carry_out(connections, plan, run, state, options, talk)
@@ -193,5 +196,4 @@ def confirm(count: int, yes: bool, verb: str = "delete", done: str = "deleted") 
 def forget_unused(run: RunDirectory) -> None:
     """A run that never began leaves no directory behind."""
     if not run.journal.exists():
-        run.plan.unlink(missing_ok=True)
-        run.path.rmdir()
+        shutil.rmtree(run.path, ignore_errors=True)

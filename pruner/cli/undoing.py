@@ -1,16 +1,20 @@
 """The whole way of ``undo``: what a run deleted, the question, putting it back, the report."""
 
+import signal
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+import anyio.abc
 import click
 import msgspec
 
 from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
+from pruner.cli.executing import heeded
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.places import endpoint_asked_for
 from pruner.cli.running import confirm, connect
@@ -58,7 +62,8 @@ async def undo_run(run: RunDirectory, options: UndoOptions, talk: Talk) -> ExitC
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
     items = list(_deleted(plan, run, options.only))
     if not items:
-        talk.say(f"Run {run.run_id} deleted nothing{' of that' if options.only else ''}: nothing to put back")
+        what = " that --only names (as in 'registry/image:tag')" if options.only else ""
+        talk.say(f"Run {run.run_id} deleted nothing{what}: nothing to put back")
         return ExitCode.DONE
     talk.say(
         f"Run {run.run_id}: {counted(len(items), 'tag')} to put back. That works until the registry collects "
@@ -73,7 +78,8 @@ async def undo_run(run: RunDirectory, options: UndoOptions, talk: Talk) -> ExitC
             options.connection, settings_of(plan.header), talk, state=options.state
         ) as connections:
             await connect(connections, plan)
-            doors = await connections.open_doors(sorted(plan.header.registries))
+            kept = [name for name in sorted(plan.header.registries) if name in store.registries]
+            doors = await connections.open_doors(kept)
             undoer = Undoer(doors, store, force=options.force, dry_run=options.dry_run)
             if not options.dry_run:
                 scopes = connections.lock_scopes()
@@ -87,7 +93,10 @@ async def undo_run(run: RunDirectory, options: UndoOptions, talk: Talk) -> ExitC
 def _deleted(plan: Plan, run: RunDirectory, only: tuple[str, ...]) -> Iterator[Item]:
     """What a run deleted, or may have deleted, in the order of its plan."""
     gone = may_be_gone(run.journal)
-    matches = compile_globs(only) if only else None
+    try:
+        matches = compile_globs(only) if only else None
+    except ValueError as error:
+        raise InputError(f"--only: {error}") from None
     for _, entries in plan.streamed_images():
         for entry in entries:
             wanted = matches is None or matches(str(entry.target))
@@ -104,6 +113,8 @@ class _Session:
         self._options = options
         self._outcomes: list[UndoOutcome] = []
         self._journal: UndoJournal | None = None
+        self._stopped: int | None = None
+        """The signal that asked to stop."""
 
     async def work(self, items: list[Item], workers: int, talk: Talk) -> ExitCode:
         """Put ``items`` back, and report. Raises what ended the session early, after the report."""
@@ -111,11 +122,11 @@ class _Session:
             self._journal = UndoJournal(self._run.undo_journal, self._options.only, force=self._options.force)
         problem: PrunerError | None = None
         try:
-            # What belongs to something comes after it, so that a registry can check that it is there.
-            alone = [item for item in items if self._undoer.subject_of(item[1]) is None]
-            attached = [item for item in items if self._undoer.subject_of(item[1]) is not None]
-            for part in (alone, attached):
-                await self._all(deque(part), workers)
+            async with task_group() as helpers:
+                with anyio.CancelScope() as working:
+                    await helpers.start(self._obey_signals, working, talk)
+                    await self._all(items, workers)
+                helpers.cancel_scope.cancel()
         except PrunerError as error:
             problem = error
         finally:
@@ -124,21 +135,43 @@ class _Session:
             self._tell(items, talk)
         if problem is not None:
             raise problem
+        if self._stopped is not None:
+            return ExitCode.INTERRUPTED if self._stopped == signal.SIGINT else ExitCode.TERMINATED
         counts = Counter(outcome.status for outcome in self._outcomes)
         fine = counts[Restored.RESTORED] + counts[Restored.THERE]
         return ExitCode.DONE if fine == len(items) else ExitCode.SOME_FAILED
 
-    async def _all(self, waiting: deque[Item], workers: int) -> None:
-        async def work() -> None:
-            while waiting:
-                outcome = await self._undoer.restore(*waiting.popleft())
-                if self._journal is not None:
-                    self._journal.done(outcome)
-                self._outcomes.append(outcome)
+    async def _obey_signals(
+        self, working: anyio.CancelScope, talk: Talk, *, task_status: anyio.abc.TaskStatus[None]
+    ) -> None:
+        """The first signal lets what is on its way finish, the second cancels it."""
+        with anyio.open_signal_receiver(*heeded()) as signals:
+            task_status.started()
+            async for number in signals:
+                if self._stopped is not None:
+                    working.cancel()
+                    return
+                self._stopped = number
+                talk.warn(
+                    f"{signal.Signals(number).name}: finishing what is on its way; once more cancels it"
+                )
 
-        async with task_group() as group:
-            for _ in range(min(workers, len(waiting))):
-                group.start_soon(work)
+    async def _all(self, items: list[Item], workers: int) -> None:
+        """Put everything back: what belongs to something after it, as a registry may check that."""
+        waves: dict[int, deque[Item]] = {}
+        for item in items:
+            waves.setdefault(self._undoer.depth_of(item[1]), deque()).append(item)
+        for _, waiting in sorted(waves.items()):
+            async with task_group() as group:
+                for _ in range(min(workers, len(waiting))):
+                    group.start_soon(self._work, waiting)
+
+    async def _work(self, waiting: deque[Item]) -> None:
+        while waiting and self._stopped is None:
+            outcome = await self._undoer.restore(*waiting.popleft())
+            if self._journal is not None:
+                self._journal.done(outcome)
+            self._outcomes.append(outcome)
 
     def _tell(self, items: list[Item], talk: Talk) -> None:
         """Show what became of each tag, and write it down."""

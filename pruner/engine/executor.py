@@ -158,11 +158,22 @@ class Executor:
             # The disk is full, or the run stops: the target was not attempted.
             raise
         except PrunerError as error:
-            why = f"its manifest cannot be kept, so it was not deleted: {error}"
-            self._finish(trial, Status.FAILED, error=why)
-            self._count_refusal(trial)
+            await self._end_unkept(trial, error)
             return False
         return True
+
+    async def _end_unkept(self, trial: _Trial, error: PrunerError) -> None:
+        """A manifest that cannot be kept: because its tag has gone meanwhile, or for some other reason."""
+        try:
+            there = await self._is_there(trial)
+        except PrunerError:
+            there = True
+        if not there:
+            self._finish(trial, Status.GONE)
+            return
+        why = f"its manifest cannot be kept, so it was not deleted: {error}"
+        self._finish(trial, Status.FAILED, error=why)
+        self._count_refusal(trial, why)
 
     async def _attempt(self, trial: _Trial) -> Verdict | None:
         """One DELETE through the gate. None if the registry was stopped while waiting."""
@@ -207,6 +218,8 @@ class Executor:
         elif verdict is Verdict.GONE:
             # After an attempt in doubt, a 404 is that attempt's success.
             self._finish(trial, Status.DELETED if trial.in_doubt else Status.GONE, 404)
+        elif verdict is Verdict.MOVED:
+            self._finish(trial, Status.CHANGED, error=str(trial.last_error))
         elif verdict is Verdict.THROTTLED:
             return self._is_throttled_for_too_long(trial)
         elif verdict is Verdict.RETRY:
@@ -275,12 +288,14 @@ class Executor:
         self._leave(trial)
         return True
 
-    def _count_refusal(self, trial: _Trial) -> None:
+    def _count_refusal(self, trial: _Trial, why: str | None = None) -> None:
         registry = trial.entry.registry
         count = self._refused_in_a_row.get(registry, 0) + 1
         self._refused_in_a_row[registry] = count
         if count >= REFUSALS_IN_A_ROW:
-            self.stop_registry(registry, f"{count} tags refused one after the other: {trial.last_error}")
+            self.stop_registry(
+                registry, f"{count} tags refused one after the other: {why or trial.last_error}"
+            )
 
     def _stop(self, trial: _Trial, verdict: Verdict) -> None:
         """The server said something that concerns more than this target."""

@@ -123,7 +123,9 @@ class Feed:
         except PrunerError as error:
             self._stop(record.registry, error)
             return []
-        checked = compare(record, left, tags, self._progress.claimed)
+        claimed = self._progress.claimed
+        taken = {e.digest for e in entries if e.seq in claimed} if record.takes_siblings else ()
+        checked = compare(record, left, tags, claimed, taken)
         for entry, outcome in checked.ended:
             self._ended(entry, outcome)
         return checked.ready

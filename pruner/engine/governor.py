@@ -138,7 +138,8 @@ def credentials_sentence(error: ResponseError) -> str:
             f"the local clock is {abs(skew) / 60:.0f} minutes {way} the server's, and the gateway refuses "
             f"more than {CLOCK_SKEW_LIMIT_SECONDS // 60}: set the clock ({error})"
         )
-    what = "the login" if error.layer == "oci" else "access key and secret key"
+    oci = "the login (PRUNER_OCI_USERNAME and PRUNER_OCI_PASSWORD, or docker login)"
+    what = oci if error.layer == "oci" else "access key and secret key"
     return f"the registry does not accept the credentials: {error}; check {what}"
 
 

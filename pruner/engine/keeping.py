@@ -42,28 +42,36 @@ class Keeper:
             raise KeepError("its digest is not known")
         try:
             async with self._keeping[digest]:
-                if digest not in self._store:
-                    await self._store.add(await self._collected(target, digest))
+                if missing := await self._missing(target, digest):
+                    await self._store.add(missing)
         finally:
             self._keeping.pop(digest, None)
 
-    async def _collected(self, target: Target, digest: str) -> list[KeptManifest]:
-        """A manifest and those that it consists of, the parts before the whole."""
+    async def _missing(self, target: Target, digest: str) -> list[KeptManifest]:
+        """A manifest and those that it consists of, as far as they are not kept, the parts before the whole.
+
+        Another image may have been without some of the parts, so all of them are looked at.
+        """
         door = self._doors[target.registry]
-        found: dict[str, KeptManifest] = {}
+        seen: set[str] = set()
+        found: list[KeptManifest] = []
         waiting = [digest]
         while waiting:
             part = waiting.pop()
-            if part in found:
+            if part in seen:
                 continue
-            manifest = await door.read(target.image, part)
-            if manifest is None:
-                if part == digest:
-                    raise KeepError("its manifest is not there")
-                # An index may name platforms that were never pushed here.
-                continue
-            found[part] = manifest
-            waiting += manifest.children
-            if len(found) > MOST_MANIFESTS:
+            seen.add(part)
+            if len(seen) > MOST_MANIFESTS:
                 raise KeepError(f"it consists of more than {MOST_MANIFESTS:,} manifests")
-        return list(reversed(found.values()))
+            manifest = self._store.get(part)
+            if manifest is None:
+                manifest = await door.read(target.image, part)
+                if manifest is not None:
+                    found.append(manifest)
+                elif part == digest:
+                    raise KeepError("its manifest is not there")
+                else:
+                    # An index may name platforms that were never pushed here.
+                    continue
+            waiting += manifest.children
+        return found[::-1]

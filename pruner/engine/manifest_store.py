@@ -4,6 +4,7 @@ An SQLite file, format version 1. Whoever waits for ``add`` waits until the disk
 same time share one write.
 """
 
+import hashlib
 import os
 import sqlite3
 import zlib
@@ -21,11 +22,14 @@ from pruner.files import open_private
 from pruner.registry.base import KeptManifest
 
 VERSION: Final = 1
-_SCHEMA: Final = """
+_SCHEMA: Final = (
+    """
     CREATE TABLE IF NOT EXISTS manifests (
         digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, data BLOB NOT NULL, links TEXT NOT NULL
     ) WITHOUT ROWID
-"""
+    """,
+    "CREATE TABLE IF NOT EXISTS registries (name TEXT PRIMARY KEY) WITHOUT ROWID",
+)
 
 
 class _Links(msgspec.Struct, omit_defaults=True):
@@ -49,12 +53,15 @@ class ManifestStore:
         self._broken: JournalWriteError | None = None
 
     @classmethod
-    def create(cls, path: Path) -> "ManifestStore":
-        """A store at ``path``, be it from an earlier session; JournalWriteError if it cannot be had."""
+    def create(cls, path: Path, registries: Iterable[str] = ()) -> "ManifestStore":
+        """A store at ``path`` for what goes from ``registries``, be it from an earlier session.
+
+        JournalWriteError if it cannot be had.
+        """
         try:
             if not path.exists():
                 open_private(path).close()
-            _prepare(path)
+            _prepare(path, registries)
             _sync_folder(path.parent)
             return cls(path)
         except (OSError, sqlite3.Error) as error:
@@ -78,6 +85,14 @@ class ManifestStore:
         self._reader.close()
         self._writer.close()
 
+    @property
+    def registries(self) -> set[str]:
+        """The registries of which manifests are kept."""
+        try:
+            return {name for (name,) in self._reader.execute("SELECT name FROM registries")}
+        except sqlite3.Error as error:
+            raise InputError(f"{self._path} cannot be read: {error}") from None
+
     def __contains__(self, digest: str) -> bool:
         return self._row("SELECT 1 FROM manifests WHERE digest = ?", digest) is not None
 
@@ -89,11 +104,12 @@ class ManifestStore:
         media_type, data, links = row
         try:
             known = _links.decode(links)
-            return KeptManifest(
-                digest, media_type, zlib.decompress(data), known.children, known.blobs, known.subject
-            )
-        except (zlib.error, msgspec.MsgspecError) as error:
+            content = zlib.decompress(data)
+        except (zlib.error, msgspec.MsgspecError, TypeError) as error:
             raise InputError(f"{self._path} is damaged: {error}") from None
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            raise InputError(f"{self._path} is damaged: the bytes of {digest} are others")
+        return KeptManifest(digest, media_type, content, known.children, known.blobs, known.subject)
 
     async def add(self, manifests: Iterable[KeptManifest]) -> None:
         """Keep ``manifests``; returns when the disk has them. JournalWriteError if it does not take them."""
@@ -142,7 +158,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     return file
 
 
-def _prepare(path: Path) -> None:
+def _prepare(path: Path, registries: Iterable[str]) -> None:
     file = _connected(path)
     # So that whoever reads does not wait for whoever writes, nor sees what the disk does not have.
     file.execute("PRAGMA journal_mode=WAL")
@@ -151,8 +167,11 @@ def _prepare(path: Path) -> None:
         raise OSError(None, f"it has format version {version}; this program knows {VERSION}")
     if version == 0:
         with file:
-            file.execute(_SCHEMA)
+            for statement in _SCHEMA:
+                file.execute(statement)
             file.execute(f"PRAGMA user_version={VERSION}")
+    with file:
+        file.executemany("INSERT OR IGNORE INTO registries VALUES (?)", [(name,) for name in registries])
     file.close()
 
 

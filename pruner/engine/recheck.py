@@ -23,11 +23,16 @@ def outcome_of(entry: Entry, status: Status, error: str | None = None, cause: st
 
 
 def compare(
-    record: ImageRecord, entries: Sequence[Entry], tags: Iterable[Tag] | None, claimed: Container[int] = ()
+    record: ImageRecord,
+    entries: Sequence[Entry],
+    tags: Iterable[Tag] | None,
+    claimed: Container[int] = (),
+    claimed_digests: Container[str | None] = (),
 ) -> Checked:
     """Compare the ``entries`` of one image that are still to do with its ``tags`` now (None: no image).
 
-    ``claimed`` are the entries whose DELETE was begun by an earlier session. A tag is left alone
+    ``claimed`` are the entries whose DELETE was begun by an earlier session, ``claimed_digests`` the digests
+    of those that take their siblings along. A tag is left alone
     (``changed``) when its digest is not the planned one, when it was pushed again, when it was pulled and
     the policy asks for that, when a tag that stays may be the same image, or when too few would stay.
     """
@@ -37,8 +42,9 @@ def compare(
     for entry in entries:
         tag = now.get(entry.tag)
         if tag is None:
-            status = Status.DELETED if entry.seq in claimed else Status.GONE
-            note = CONFIRMED_BY_READING if entry.seq in claimed else None
+            ours = entry.seq in claimed or (entry.digest is not None and entry.digest in claimed_digests)
+            status = Status.DELETED if ours else Status.GONE
+            note = CONFIRMED_BY_READING if ours else None
             checked.ended.append((entry, outcome_of(entry, status, note)))
         elif (change := _change(record, entry, tag)) is not None:
             checked.ended.append((entry, outcome_of(entry, Status.CHANGED, change)))

@@ -16,6 +16,7 @@ from pruner.errors import (
     RedirectError,
     RequestError,
     ResponseError,
+    TagMovedError,
 )
 from pruner.registry.base import Deletion
 from pruner.registry.ncr import protocol
@@ -27,6 +28,8 @@ class Verdict(Enum):
 
     DONE = auto()
     GONE = auto()
+    MOVED = auto()
+    """It is another image now; nothing was sent."""
     RETRY = auto()
     """It did not happen; try again later."""
     THROTTLED = auto()
@@ -66,6 +69,8 @@ def classify_delete(result: Deletion | RequestError) -> Verdict:
         return Verdict.DONE if result.confirmed else Verdict.RECHECK
     if isinstance(result, ResponseError):
         return _classify_response(result)
+    if isinstance(result, TagMovedError):
+        return Verdict.MOVED
     if isinstance(result, CertificateError | RedirectError):
         return Verdict.STOP_ENDPOINT
     if isinstance(result, ConnectError):

@@ -5,13 +5,20 @@ It can work until the registry collects what has lost its tag.
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
+from pruner.engine.keeping import Keeper, KeepError
 from pruner.engine.manifest_store import ManifestStore
-from pruner.errors import RequestError
+from pruner.errors import InputError, RequestError, UnreachableError
 from pruner.model import Target
 from pruner.registry.base import KeptManifest, ManifestDoor
+
+MOST_SUBJECTS: Final = 10
+"""A signature of a signature, and so on."""
+MOST_UNREACHABLE: Final = 5
+"""In a row: then the server is down, and not a single tag in trouble."""
 
 
 class Restored(StrEnum):
@@ -54,21 +61,44 @@ class Undoer:
         self._store = store
         self._force = force
         self._dry_run = dry_run
+        self._unreachable = 0
 
-    def subject_of(self, digest: str) -> str | None:
-        """What a kept manifest belongs to, which has to be put back before it."""
-        kept = self._store.get(digest)
+    def depth_of(self, digest: str) -> int:
+        """After how many others a kept manifest has to be put back: what it belongs to, and so on."""
+        depth = 0
+        while depth < MOST_SUBJECTS and (subject := self._subject_of(digest)) is not None:
+            depth, digest = depth + 1, subject
+        return depth
+
+    def _subject_of(self, digest: str) -> str | None:
+        try:
+            kept = self._store.get(digest)
+        except InputError:
+            return None
         return None if kept is None else kept.subject
 
     async def restore(self, target: Target, digest: str) -> UndoOutcome:
-        """Put one tag back. Raises what ends the whole command (credentials, quota, no connection)."""
+        """Put one tag back.
+
+        Raises what ends the whole command: credentials, quota, a server that does not answer any more.
+        """
         try:
-            return await self._restore(target, digest)
-        except RequestError as error:
+            outcome = await self._restore(target, digest)
+        except (RequestError, InputError, KeepError) as error:
+            outcome = UndoOutcome(target, digest, Restored.FAILED, str(error))
+        except UnreachableError as error:
+            self._unreachable += 1
+            if self._unreachable > MOST_UNREACHABLE:
+                raise
             return UndoOutcome(target, digest, Restored.FAILED, str(error))
+        self._unreachable = 0
+        return outcome
 
     async def _restore(self, target: Target, digest: str) -> UndoOutcome:
-        door = self._doors[target.registry]
+        door = self._doors.get(target.registry)
+        if door is None:
+            why = "no manifests were kept of its registry"
+            return UndoOutcome(target, digest, Restored.FAILED, why)
         now = await door.digest_of(target)
         if now == digest:
             return UndoOutcome(target, digest, Restored.THERE)
@@ -81,6 +111,9 @@ class Undoer:
         if (gone := await self._missing_blob(door, target.image, parts)) is not None:
             why = f"the registry has collected {gone}"
             return UndoOutcome(target, digest, Restored.BLOBS_GONE, why, now)
+        if now is not None and not self._dry_run:
+            # What --force takes the name from is kept as well.
+            await Keeper(self._doors, self._store).keep(target, now)
         if not self._dry_run and (problem := await self._put(door, target, parts)) is not None:
             return UndoOutcome(target, digest, Restored.FAILED, problem, now)
         return UndoOutcome(target, digest, Restored.RESTORED, before=now)

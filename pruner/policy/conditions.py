@@ -341,7 +341,8 @@ class Newest:
         of_digest: defaultdict[str | None, list[int]] = defaultdict(list)
         for index in members:
             of_digest[table.tags[index].digest].append(index)
-        unknown = len(of_digest.pop(None, ()))
+        anywhere = [self.order(table, index) for index in of_digest.pop(None, ())]
+        unknown = len(anywhere)
         spans: dict[str | None, tuple[Any, Any]] = {}
         certain = []
         for digest, own in of_digest.items():
@@ -360,6 +361,10 @@ class Newest:
             if digest not in spans:
                 return 1, len(of_digest) + unknown
             oldest, newest = spans[digest]
+            if None in anywhere:
+                return 1, len(latest) - bisect_left(latest, oldest) + undated
+            # A tag without a digest may be of this one, and then it is as new.
+            newest = max([newest, *anywhere])
             newer = len(certain) - bisect_right(certain, newest)
             return 1 + newer, len(latest) - bisect_left(latest, oldest) + undated
 

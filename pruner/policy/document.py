@@ -20,10 +20,12 @@ from pydantic import (
 from pydantic import Tag as UnionTag
 
 from pruner import names
+from pruner.errors import InputError
 from pruner.policy import patterns
 from pruner.policy.duration import DURATION_RULE, parse_duration
 from pruner.policy.semver import parse_range
 from pruner.policy.yaml_source import NOTHING
+from pruner.registry.oci.location import parse_location
 
 Region = Literal["KR", "SGN", "JPN", "gov-KR", "gov-KRS", "fin-KR"]
 
@@ -139,6 +141,15 @@ def _hold(value: str) -> str:
     return value
 
 
+def _oci_url(value: str) -> str:
+    try:
+        # Whether plain http is allowed is for the command line to say.
+        parse_location(value, allow_plain_http=True)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
     kinds |= {list: "a list", dict: "a map"}
@@ -161,6 +172,7 @@ Regex = Annotated[str, Field(min_length=1), AfterValidator(_regex)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
 Rate = Annotated[float, BeforeValidator(_rate), Field(gt=0, le=100_000)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+OciUrl = Annotated[Url, AfterValidator(_oci_url)]
 RegistryName = Annotated[str, _name(names.check_registry)]
 ImageName = Annotated[str, _name(names.check_image)]
 TagName = Annotated[str, _name(names.check_tag)]
@@ -320,11 +332,13 @@ class RegistryDocument(_Model):
     )
     region: Region | None = None
     endpoint: Url | None = None
-    url: Url | None = Field(None, description="Of an oci registry; its path is the namespace of its images.")
+    url: OciUrl | None = Field(
+        None, description="Of an oci registry; its path is the namespace of its images."
+    )
     images: Annotated[list[ImageName], Field(min_length=1)] | None = Field(
         None, description="The images of an oci registry that does not list them."
     )
-    v2_url: Url | None = Field(
+    v2_url: OciUrl | None = Field(
         None, description="Where an NCR registry speaks the Docker Registry API, if not at its usual name."
     )
     delete_by: Literal["auto", "tag", "digest"] | None = Field(

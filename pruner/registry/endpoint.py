@@ -29,8 +29,13 @@ class Endpoint:
         return self.origin.startswith("http://")
 
 
-def parse_endpoint(url: str, *, allow_plain_http: bool = False) -> Endpoint:
-    """An endpoint from its URL. InputError says what is wrong; plain http is for loopback only."""
+def parse_endpoint(
+    url: str, *, allow_plain_http: bool = False, example: str = "https://host/ncr/api/v2"
+) -> Endpoint:
+    """An endpoint from its URL, which looks like ``example``; plain http is for loopback only.
+
+    InputError says what is wrong.
+    """
     shown = names.printable(url)
     try:
         parts = urlsplit(url)
@@ -44,7 +49,7 @@ def parse_endpoint(url: str, *, allow_plain_http: bool = False) -> Endpoint:
         or not url.isprintable()
         or url != url.strip()
     ):
-        raise InputError(f"endpoint '{shown}' is not an http or https URL, as in https://host/ncr/api/v2")
+        raise InputError(f"endpoint '{shown}' is not an http or https URL, as in {example}")
     if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:
         raise InputError("an endpoint is scheme, host and path only: no user, password, query or fragment")
     path = parts.path.rstrip("/")

@@ -5,10 +5,12 @@ import json
 import signal
 import sqlite3
 import threading
+import zlib
 from collections import Counter
 
 import pytest
 from aiohttp import web
+from conftest import seed
 from oci_server import LOGIN, OciServer, error, free_port, serving
 
 from chaos.harness import EXIT_CODES, FAST, finished, until
@@ -299,3 +301,204 @@ def test_a_manifest_of_schema_1_stays_and_is_said(lab, server):
     done = lab("run", "policy.yaml", "--yes", *FAST)
     assert "lab/app:t0: a manifest of schema 1, which is not supported" in done.stderr
     assert server.tags("team/app") == ["t0", "t1"]
+
+
+# What an attack found
+
+
+def test_the_command_line_cannot_change_what_a_plan_decided_on(lab, server):
+    server.delete_by = "digest"
+    image = server.image("team/web", "t1", OLD)
+    server.repository("team/web").tags["prod"] = image["digest"]
+    text = POLICY.format(url=server.url).replace('team"}', 'team", delete_by: tag}')
+    (lab.folder / "policy.yaml").write_text(text + "    shared_digest: delete\n    hold: ['web:prod']\n")
+    assert lab("plan", "policy.yaml", "-o", "plan.jsonl").returncode == 0
+    done = lab("apply", "plan.jsonl", "--oci", f"lab={server.url}/team", "--yes")
+    assert "prod" in server.tags("team/web"), done.stdout
+    assert server.counts["DELETE"] == 1
+    with serving(OciServer()) as other:
+        other.image("team/web", "t1", OLD)
+        for command in (["apply", "plan.jsonl"], ["run", "policy.yaml"]):
+            done = lab(*command, "--oci", f"lab={other.url}/team", "--yes")
+            assert done.returncode == 2
+            assert "--oci says that registry 'lab' is at" in done.stderr
+        assert not other.deleted
+
+
+@pytest.mark.parametrize("second", ["/team", "", "/team/web"])
+def test_two_names_for_the_same_images_are_refused(lab, server, second):
+    fill(server, 3)
+    text = POLICY.format(url=server.url).replace(
+        "policies:", f"  prod: {{type: oci, url: '{server.url}{second}'}}\npolicies:"
+    )
+    hold = "  - {name: h, registry: prod, images: ['**'], keep: [{tags: ['**']}]}\n"
+    (lab.folder / "policy.yaml").write_text(text + hold)
+    done = lab("run", "policy.yaml", "--yes")
+    assert done.returncode == 2
+    assert "have images in common; call them by one name" in done.stderr
+    assert not server.deleted
+
+
+def test_the_siblings_of_a_manifest_come_back_after_a_kill(lab, server):
+    """With one DELETE went all of them: none of them was gone before."""
+    server.delete_by = "digest"
+    image = server.image("team/web", "t1", OLD)
+    server.repository("team/web").tags |= {"t2": image["digest"], "t3": image["digest"]}
+    server.image("team/web", "stays", OLD)
+    before = dict(server.repository("team/web").tags)
+    arrived = threading.Event()
+
+    async def hold(request):
+        if request.method == "DELETE" and "sha256:" in request.path:
+            arrived.set()
+            await asyncio.sleep(3600)
+
+    server.after = hold
+    process = lab.start("run", "policy.yaml", "--yes", "--keep-manifests", *FAST)
+    until(arrived.is_set, process)
+    process.send_signal(signal.SIGKILL)
+    finished(process)
+    server.after = None
+    done = lab("resume", *FAST)
+    assert check(lab, server, done)["deleted"] == 3
+    done = lab("undo", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert server.repository("team/web").tags == before
+
+
+def test_a_run_that_was_undone_is_not_resumed(lab, server):
+    fill(server)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    assert lab("undo", "--yes").returncode == 0
+    done = lab("resume")
+    assert done.returncode == 3
+    assert "was undone, at least in part" in done.stderr
+    assert len(server.tags("team/web")) == 41
+
+
+def test_each_image_keeps_all_the_parts_that_it_has(lab, server):
+    """In one image a part of the same index was never pushed."""
+    child = server.image("team/b", None, OLD, "part")
+    for name in ("a", "b"):
+        server.index(f"team/{name}", "t1", [child])
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", "--concurrency", "1").returncode == 0
+    server.repository("team/b").manifests.clear()
+    done = lab("undo", "--only", "lab/b:*", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert server.tags("team/b") == ["t1"]
+
+
+def damage(lab, digest, **values):
+    [run] = all_runs(lab.state)
+    with sqlite3.connect(run.manifests) as file:
+        for name, value in values.items():
+            file.execute(f"UPDATE manifests SET {name} = ? WHERE digest = ?", (value, digest))
+
+
+@pytest.mark.parametrize(
+    "values", [{"data": b"no zlib"}, {"data": zlib.compress(b"{}")}, {"links": "{"}, {"data": None}], ids=str
+)
+def test_a_damaged_manifest_is_never_put_back_and_the_others_are(lab, server, values):
+    fill(server, 5)
+    before = dict(server.repository("team/web").tags)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    try:
+        damage(lab, before["t01"], **values)
+    except sqlite3.IntegrityError:
+        return
+    done = lab("undo", "--yes")
+    assert done.returncode == 1
+    assert "is damaged" in done.stdout
+    assert server.repository("team/web").tags == {k: v for k, v in before.items() if k != "t01"}
+
+
+def test_one_tag_in_trouble_does_not_stop_the_others(lab, server):
+    fill(server, 5)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    server.before = lambda request: (
+        error(400, "MANIFEST_INVALID", "no") if request.method == "PUT" and "t01" in request.path else None
+    )
+    done = lab("undo", "--yes")
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert len(server.tags("team/web")) == 7
+
+
+def test_what_force_overwrites_is_kept(lab, server):
+    fill(server, 1)
+    before = dict(server.repository("team/web").tags)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    newer = server.image("team/web", "t00", OLD, "newer")
+    assert lab("undo", "--yes", "--force").returncode == 0
+    assert server.repository("team/web").tags == before
+    assert newer["digest"] in kept_in(lab)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_what_is_being_put_back_finish(lab, server, number):
+    fill(server)
+    before = dict(server.repository("team/web").tags)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    arrived = threading.Event()
+
+    async def slow(request):
+        if request.method == "PUT":
+            arrived.set()
+            await asyncio.sleep(0.3)
+
+    server.before = slow
+    process = lab.start("undo", "--yes", "--concurrency", "4")
+    until(arrived.is_set, process)
+    process.send_signal(number)
+    done = finished(process)
+    assert done.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in done.stderr
+    report = json.loads(next(lab.state.glob("runs/*/undo.json")).read_bytes())
+    restored = {o["target"]["tag"] for o in report["outcomes"] if o["status"] == "restored"}
+    assert restored == set(server.tags("team/web")) - {"stays"}
+    server.before = None
+    assert lab("undo", "--yes").returncode == 0
+    assert server.repository("team/web").tags == before
+
+
+@pytest.mark.parametrize("glob", ["[", ""])
+def test_a_pattern_that_is_none_is_one_sentence(lab, server, glob):
+    fill(server, 2)
+    assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
+    done = lab("undo", "--yes", "--only", glob)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("pruner: --only: ")
+
+
+def test_ncr_without_a_second_door_says_so_before_anything_else(program, emulated):
+    emulator = emulated(seed=seed({"web": ["a", "b"]}))
+    program = program.at(emulator)
+    done = program("delete", "acme/web:a", "--yes", "--keep-manifests")
+    assert done.returncode == 2
+    assert "say where registry 'acme' speaks the Docker Registry API" in done.stderr
+    assert all_runs(program.state) == []
+    assert emulator.counters.deleted == 0
+
+
+def test_ncr_keeps_manifests_through_its_second_door(program, emulated, server):
+    """The tags of NCR's API, and the same images by the Docker Registry API."""
+    images = {name: server.image("web", name, OLD) for name in ("a", "b", "c")}
+    tags = [{"name": name, "digest": image["digest"]} for name, image in images.items()]
+    emulator = emulated(seed=seed({"web": tags}))
+    endpoint = f"endpoint: '{emulator.endpoint}', v2_url: '{server.url}'"
+    (program.folder / "policy.yaml").write_text(
+        f"version: 1\nregistries: {{acme: {{{endpoint}}}}}\npolicies:\n"
+        "  - {name: p, registry: acme, images: [web], delete: [{tags: ['*']}], undo: true}\n"
+    )
+    program.env.pop("PRUNER_ENDPOINT", None)
+    assert program("plan", "policy.yaml", "-o", "plan.jsonl").returncode == 0
+    done = program("apply", "plan.jsonl", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert emulator.counters.deleted == 2
+    assert len(kept_in(program)) == 2
+    # NCR took the names away, and its other door puts them back.
+    for name in ("b", "c"):
+        server.repository("web").tags.pop(name)
+    done = program("undo", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.tags("web") == ["a", "b", "c"]

@@ -19,7 +19,7 @@ from pruner.cli.running import RunOptions, carry_out, connect, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress
 from pruner.engine.runs import RunDirectory, find_run, state_directory
-from pruner.errors import ExitCode, InputError
+from pruner.errors import ExitCode, InputError, RefusedError
 from pruner.plan.file import open_plan
 from pruner.plan.guards import check_age
 from pruner.plan.settings import check_endpoint, settings_of
@@ -46,6 +46,8 @@ async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Ta
     if not progress.sessions:
         # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
         raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
+    if run.undo_journal.exists():
+        raise RefusedError(f"run {run.run_id} was undone, at least in part; to delete again, make a new plan")
     plan = open_plan(run.plan, allow_edited=True)
     check_age(plan.header, max_age, int(time.time() * 1000))
     state = state_directory(options.state_dir)

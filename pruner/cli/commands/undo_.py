@@ -1,5 +1,6 @@
 """``pruner undo``."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,12 +9,12 @@ from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, split_connection, state_option
 from pruner.cli.talk import Talk
 from pruner.cli.undoing import UndoOptions, undo_run
-from pruner.engine.runs import find_run, state_directory
+from pruner.engine.runs import RunDirectory, all_runs, find_run, state_directory
 
 
 @click.command(
     "undo",
-    help="Put back the tags that a run (by default the latest) deleted, if it kept their manifests.\n\n"
+    help="Put back the tags that a run (by default the latest that kept manifests) deleted.\n\n"
     "It works until the registry collects what has lost its tag, and never overwrites a tag that points "
     "elsewhere now, unless --force.",
 )
@@ -32,4 +33,10 @@ def command(talk: Talk, /, run: str | None, **rest: Any) -> int:
     """Look, ask, put back, report."""
     state = state_directory(rest.pop("state_dir"))
     options = UndoOptions(split_connection(rest), state, **rest)
-    return run_async(lambda: undo_run(find_run(state, run), options, talk))
+    return run_async(lambda: undo_run(_chosen(state, run), options, talk))
+
+
+def _chosen(state: Path, run: str | None) -> RunDirectory:
+    """The run that is named, or the latest that kept manifests."""
+    kept = [own for own in all_runs(state) if own.manifests.exists()]
+    return kept[-1] if run is None and kept else find_run(state, run)

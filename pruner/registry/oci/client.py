@@ -152,7 +152,7 @@ class OciReader:
             if says_missing(error):
                 return None
             raise
-        except manifests.SchemaOneError as error:
+        except manifests.UnknownManifestError as error:
             self._warn(f"{target}: {error}; it stays, as does every tag that may be the same image")
             return Tag(target)
         except MalformedReplyError as error:
@@ -161,6 +161,12 @@ class OciReader:
 
     async def _find_orphans(self, image: str, tags: dict[str, Tag]) -> None:
         """Note which signatures, say, belong to what is not there any more."""
+        if tags and all(tag.subject is not None for tag in tags.values()):
+            self._warn(
+                f"{image} holds nothing but what belongs to images, which may be kept elsewhere (as with "
+                f"COSIGN_REPOSITORY): none of it is taken for orphaned"
+            )
+            return
         there = {tag.digest for tag in tags.values()}
         there |= {child for tag in tags.values() if tag.links is not None for child in tag.links.children}
         for name, tag in list(tags.items()):
@@ -176,7 +182,10 @@ class OciReader:
         for name, tag in list(tags.items()):
             if tag.digest is None or name not in wanted.referrers:
                 continue
-            found = await self._facts.referrers(image, tag.digest)
+            try:
+                found = await self._facts.referrers(image, tag.digest)
+            except MalformedReplyError as error:
+                raise ListingError(f"what belongs to {tag.target} cannot be listed: {error}") from None
             untagged = tuple(digest for digest in found if digest not in tagged)
             if untagged:
                 links = msgspec.structs.replace(tag.links or Links(), untagged_referrers=untagged)

@@ -1,8 +1,8 @@
 """Deleting one tag of an OCI registry: by its name, or with its manifest where names cannot be deleted.
 
 Source: the specification's "Deleting tags" and "Deleting Manifests". A registry that has disabled the first
-answers 400 or 405; distribution 2.8 knows only digests and answers 400. Deleting a manifest takes along
-every tag that points to it, so who asks for that must have made sure that all of them are to go.
+answers UNSUPPORTED; distribution 2.8 knows only digests and answers DIGEST_INVALID. Deleting a manifest takes
+along every tag that points to it, so who asks for that must have made sure that all of them are to go.
 """
 
 import asyncio
@@ -10,17 +10,18 @@ from collections import OrderedDict, defaultdict
 from enum import StrEnum
 from typing import Final
 
-from pruner.errors import MalformedReplyError, ResponseError
+from pruner.errors import MalformedReplyError, ResponseError, TagMovedError
 from pruner.model import Target
 from pruner.registry.base import Deletion
 from pruner.registry.oci.errors import says_missing
 from pruner.registry.oci.manifest_client import ACCEPT
+from pruner.registry.oci.protocol import DIGEST_INVALID, HEADER_DIGEST, UNSUPPORTED
 from pruner.registry.oci.transport import OciTransport
 
 DIGESTS_REMEMBERED: Final = 10_000
 ACCEPTED: Final = 202
 """What confirms a deletion; any other 2xx confirms nothing."""
-_NO_NAMES: Final = frozenset({400, 405})
+_NO_NAMES: Final = frozenset({DIGEST_INVALID, UNSUPPORTED})
 
 
 class DeleteBy(StrEnum):
@@ -41,13 +42,17 @@ class OciDeleter:
         """Whether the registry deletes tags by name, or not, as far as that was found out."""
         self._finding_out = asyncio.Lock()
         self._deleting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._deleted: OrderedDict[str, None] = OrderedDict()
-        """Manifests that were deleted, so that their other tags are not said to have been gone before."""
+        self._sent: OrderedDict[str, None] = OrderedDict()
+        """Manifests whose DELETE was sent, so that their other tags are not said to have been gone before."""
 
     async def delete(self, target: Target, digest: str | None) -> Deletion:
-        """Delete one tag. Raises RequestError unless a DELETE succeeds."""
+        """Delete one tag, if it still has ``digest``. Raises RequestError unless a DELETE succeeds.
+
+        TagMovedError if the tag points elsewhere now: between looking at an image and its last DELETE, others
+        push.
+        """
         if self._by is DeleteBy.TAG:
-            return await self._send(target, target.tag)
+            return await self._by_name(target, digest)
         if self._by is DeleteBy.AUTO and not self._has_no_names:
             return await self._try_name(target, digest)
         return await self._with_manifest(target, digest)
@@ -55,24 +60,31 @@ class OciDeleter:
     async def _try_name(self, target: Target, digest: str | None) -> Deletion:
         """Delete by name; with the manifest if the registry itself says that it has no such thing."""
         if self._has_names:
-            return await self._name_or_manifest(target, digest)
+            return await self._by_name(target, digest)
         # Until one was deleted, one at a time: all the others would only find out the same.
         async with self._finding_out:
             return await self._name_or_manifest(target, digest)
 
     async def _name_or_manifest(self, target: Target, digest: str | None) -> Deletion:
+        if self._has_names:
+            return await self._by_name(target, digest)
         if not self._has_no_names:
             try:
-                deletion = await self._send(target, target.tag)
+                deletion = await self._by_name(target, digest)
             except ResponseError as error:
-                if error.status not in _NO_NAMES or error.layer != "oci":
+                # Any other refusal may be of this tag, which may be protected, and not of names.
+                if error.layer != "oci" or error.code not in _NO_NAMES:
                     raise
             else:
-                self._has_names = self._has_names or deletion.confirmed
+                self._has_names = deletion.confirmed
                 return deletion
         deletion = await self._with_manifest(target, digest)
         self._has_no_names = self._has_no_names or deletion.confirmed
         return deletion
+
+    async def _by_name(self, target: Target, digest: str | None) -> Deletion:
+        await self._check_unmoved(target, digest)
+        return await self._send(target, target.tag)
 
     async def _with_manifest(self, target: Target, digest: str | None) -> Deletion:
         if digest is None:
@@ -80,14 +92,29 @@ class OciDeleter:
         key = f"{target.image}@{digest}"
         try:
             async with self._deleting[key]:
-                if key in self._deleted and await self._is_gone(target):
+                if key in self._sent and await self._is_gone(target):
                     return Deletion(ACCEPTED, confirmed=True)
-                deletion = await self._send(target, digest)
-                if deletion.confirmed:
-                    self._remember(key)
-                return deletion
+                await self._check_unmoved(target, digest)
+                # Whatever the answer: it may have been carried out.
+                self._remember(key)
+                return await self._send(target, digest)
         finally:
             self._deleting.pop(key, None)
+
+    async def _check_unmoved(self, target: Target, digest: str | None) -> None:
+        if digest is None:
+            return
+        scope = self._transport.location.scope(target.image, "pull,delete")
+        try:
+            answer = await self._transport.send("HEAD", self._place(target, target.tag), scope, ACCEPT)
+        except ResponseError as error:
+            # What is not there any more is said by the DELETE's own answer.
+            if error.status == 404:
+                return
+            raise
+        now = answer.headers.get(HEADER_DIGEST, digest)
+        if now != digest:
+            raise TagMovedError(f"points to {now} now: it was pushed again")
 
     async def _is_gone(self, target: Target) -> bool:
         """Whether a tag went with the manifest that it pointed to."""
@@ -109,6 +136,6 @@ class OciDeleter:
         return self._transport.location.path(target.image, f"manifests/{reference}")
 
     def _remember(self, key: str) -> None:
-        self._deleted[key] = None
-        if len(self._deleted) > DIGESTS_REMEMBERED:
-            self._deleted.popitem(last=False)
+        self._sent[key] = None
+        if len(self._sent) > DIGESTS_REMEMBERED:
+            self._sent.popitem(last=False)

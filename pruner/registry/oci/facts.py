@@ -7,13 +7,16 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from pruner.errors import MalformedReplyError, ResponseError
 from pruner.registry.base import Attempts
+from pruner.registry.exchange import Answer
 from pruner.registry.oci import manifests, protocol
 from pruner.registry.oci.errors import says_missing
 from pruner.registry.oci.known import Known, KnownManifests
+from pruner.registry.oci.lists import following
 from pruner.registry.oci.manifest_client import Content, ManifestClient
 from pruner.registry.oci.manifests import Manifest
 from pruner.registry.oci.transport import OciTransport
@@ -77,19 +80,31 @@ class FactsReader:
         """The manifests that say that they belong to ``digest``; none where the registry does not tell."""
         if not self._has_referrers:
             return []
-        path = self._transport.location.path(image, f"referrers/{digest}")
+        found: list[str] = []
+        target: str | None = self._transport.location.path(image, f"referrers/{digest}")
+        seen: set[str] = set()
+        while target is not None and target not in seen:
+            seen.add(target)
+            answer = await self._referrers_page(image, target)
+            if answer is None:
+                break
+            index = manifests.read_manifest(answer.body, protocol.OCI_INDEX)
+            found += [child.digest for child in index.children]
+            target = following(answer, self._transport.location.origin, target)
+        return found
+
+    async def _referrers_page(self, image: str, target: str) -> Answer | None:
+        """One page; None where there is none, or no such thing at all."""
         headers = {"Accept": protocol.OCI_INDEX}
+        scope = self._scope(image)
         try:
-            answer = await self._attempts.run(
-                lambda: self._transport.send("GET", path, self._scope(image), headers)
-            )
+            return await self._attempts.run(partial(self._transport.send, "GET", target, scope, headers))
         except ResponseError as error:
-            if error.status == 404:
-                self._has_referrers = False
-                return []
-            raise
-        index = manifests.read_manifest(answer.body, protocol.OCI_INDEX)
-        return [child.digest for child in index.children]
+            if error.status != 404:
+                raise
+            # Only a 404 that is not of this manifest says that the registry has no referrers API.
+            self._has_referrers = self._has_referrers and says_missing(error)
+            return None
 
     def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
         """Digests and sizes of all that a manifest which was read consists of, itself included."""
@@ -118,14 +133,15 @@ class FactsReader:
     async def _parts(
         self, image: str, index: Manifest, depth: int, *, with_times: bool
     ) -> dict[str, Known | None]:
-        """All manifests of an index by digest; None where one is missing, or need not be read."""
+        """All manifests of an index by digest; None where one is missing.
+
+        What a descriptor says of a child's type is not relied on: what it consists of may have to stay.
+        """
         if depth == 0:
             raise MalformedReplyError(f"indexes within indexes, more than {_DEEPEST} deep")
         found: dict[str, Known | None] = {}
         for child in index.children:
             found[child.digest] = None
-            if not with_times and child.media_type not in protocol.INDEXES:
-                continue
             try:
                 known = await self._manifest(image, child.digest, None, with_times=with_times)
             except ResponseError as error:

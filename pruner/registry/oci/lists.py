@@ -13,6 +13,8 @@ from pruner.registry.oci.transport import OciTransport
 
 PAGE_SIZE: Final = 1000
 MOST_NAMES: Final = 5_000_000
+MOST_EMPTY_PAGES: Final = 10
+"""In a row."""
 
 
 class _Page(msgspec.Struct):
@@ -36,8 +38,9 @@ async def read_list(
     found: list[str] = []
     target: str | None = f"{path}?n={PAGE_SIZE}"
     seen: set[str] = set()
+    empty = 0
     while target is not None:
-        if target in seen or len(found) > MOST_NAMES:
+        if target in seen or len(found) > MOST_NAMES or empty > MOST_EMPTY_PAGES:
             raise ListingError(f"{what}: the pages of the list do not end")
         seen.add(target)
         try:
@@ -45,6 +48,7 @@ async def read_list(
         except MalformedReplyError as error:
             raise ListingError(f"{what}: {error}") from None
         found += names
+        empty = 0 if names else empty + 1
     return found
 
 
@@ -52,7 +56,7 @@ async def _page(transport: OciTransport, target: str, scope: str) -> tuple[list[
     answer = await transport.send("GET", target, scope)
     if answer.status != 200:
         raise MalformedReplyError(f"HTTP {answer.status} instead of 200")
-    return _names(answer), _following(answer, transport.location.origin, target)
+    return _names(answer), following(answer, transport.location.origin, target)
 
 
 def _names(answer: Answer) -> list[str]:
@@ -66,7 +70,8 @@ def _names(answer: Answer) -> list[str]:
     return names or []
 
 
-def _following(answer: Answer, origin: str, target: str) -> str | None:
+def following(answer: Answer, origin: str, target: str) -> str | None:
+    """The page after ``answer``, which was read from ``target``; MalformedReplyError if it leads astray."""
     try:
         return next_target(answer.headers.get("Link"), origin, target)
     except ForeignLinkError as error:

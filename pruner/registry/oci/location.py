@@ -23,6 +23,11 @@ class OciLocation:
         """Host and port, as credentials are filed under."""
         return urlsplit(self.origin).netloc
 
+    def overlaps(self, other: "OciLocation") -> bool:
+        """Whether some image may be in both."""
+        ours, theirs = f"{self.namespace}/".lstrip("/"), f"{other.namespace}/".lstrip("/")
+        return self.origin == other.origin and (ours.startswith(theirs) or theirs.startswith(ours))
+
     def repository(self, image: str) -> str:
         """The name of an image in the registry's own words."""
         return f"{self.namespace}/{image}" if self.namespace else image
@@ -45,7 +50,7 @@ class OciLocation:
 
 def parse_location(url: str, *, allow_plain_http: bool = False) -> OciLocation:
     """Where ``url`` points to; its path is the namespace of the images. InputError says what is wrong."""
-    endpoint = parse_endpoint(url, allow_plain_http=allow_plain_http)
+    endpoint = parse_endpoint(url, allow_plain_http=allow_plain_http, example="https://registry.example.com")
     namespace = endpoint.prefix.strip("/")
     if namespace == "v2" or namespace.startswith("v2/"):
         raise InputError(f"'{names.printable(url)}' includes /v2; leave that out")

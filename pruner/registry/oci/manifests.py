@@ -20,7 +20,11 @@ MOST_CHILDREN: Final = 10_000
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class SchemaOneError(MalformedReplyError):
+class UnknownManifestError(MalformedReplyError):
+    """A manifest of which it cannot be known what it refers to."""
+
+
+class SchemaOneError(UnknownManifestError):
     """A manifest of Docker's first schema, which names neither its children nor a digest of its own."""
 
 
@@ -91,7 +95,7 @@ def read_manifest(content: bytes, media_type: str) -> Manifest:
         raise SchemaOneError("a manifest of schema 1, which is not supported: push the image again")
     kind = document.media_type or kind
     if kind not in protocol.MANIFESTS or document.schema_version != 2:
-        raise MalformedReplyError(f"a manifest of the unknown type '{names.printable(kind, 100)}'")
+        raise UnknownManifestError(f"a manifest of the unknown type '{names.printable(kind, 100)}'")
     if (kind in protocol.INDEXES) is (document.manifests is None):
         raise MalformedReplyError("a manifest that is not what its type says")
     children = tuple(_blob(child, child.media_type or "") for child in document.manifests or ())

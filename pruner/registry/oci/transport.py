@@ -124,7 +124,7 @@ class OciTransport:
             new = f"{parts.scheme}://{parts.netloc}"
             parse_endpoint(new, allow_plain_http=new == self.location.origin)
         except (ValueError, InputError):
-            raise RedirectError(f"a blob is said to be at {clean_text(where) or 'nowhere'}") from None
+            raise RedirectError(f"a blob is said to be at {_shown(where)}") from None
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not path.isascii() or not path.isprintable() or " " in path:
             raise RedirectError("a blob is said to be at what is no URL")
@@ -139,6 +139,11 @@ class OciTransport:
 
     def _refusal(self, answer: Answer) -> Exception:
         if 300 <= answer.status < 400:
-            where = clean_text(answer.headers.get("Location", "nowhere"))
+            where = _shown(answer.headers.get("Location", ""))
             return RedirectError(f"HTTP {answer.status} redirects to {where}, which is not followed")
         return response_error(answer.status, answer.headers, answer.body, self._authorizer.hidden())
+
+
+def _shown(where: str) -> str:
+    """A URL for people: its query may be a signature that opens what it names."""
+    return clean_text(where.partition("?")[0]) or "nowhere"
