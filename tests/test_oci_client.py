@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from oci_server import IMAGE, LOGIN, OciServer, digest_of, error, serving
+from oci_server import IMAGE, INDEX, LOGIN, OciServer, digest_of, error, serving
 
 from pruner.errors import (
     ListingError,
