@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -38,6 +39,7 @@ from pruner.registry.ncr.transport import Transport
 from pruner.room import Room
 
 if TYPE_CHECKING:
+    from pruner.cli.oci_connection import NcrDoor
     from pruner.registry.base import ManifestDoor, TagReader
     from pruner.registry.oci.known import KnownManifests
 
@@ -81,9 +83,8 @@ class Connections:
         self._stack = AsyncExitStack()
         self._room = Room(TAGS_AT_ONCE)
         self._manifests: KnownManifests | None = None
-        self._doors: dict[str, ManifestDoor] = {}
-        self._door_gates: list[Gate] = []
-        self._door_transports: list[_Sends] = []
+        self._doors: dict[str, NcrDoor] = {}
+        self._linked: dict[str, RegistryAccess] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,7 +105,7 @@ class Connections:
         for place in dict.fromkeys(self._places.values()):
             if place not in self._open:
                 self._open[place] = await self._connect(place)
-        return {registry: self._open[place].access for registry, place in self._places.items()}
+        return {registry: self._access(registry, place) for registry, place in self._places.items()}
 
     async def open_default(self) -> RegistryAccess:
         """Access to the endpoint that the command line names, for no registry in particular."""
@@ -140,39 +141,54 @@ class Connections:
         return _Connection(access, transport, current.access_key, credentials=credentials)
 
     async def _connect_oci(self, place: OciPlace) -> _Connection:
-        from pruner.cli.oci_connection import OciConnection, known_manifests
+        from pruner.cli.oci_connection import OciConnection
 
         registries = [name for name, own in self._places.items() if own == place]
         opened = await OciConnection.find(place, registries, self._env, self._talk)
         self._warn_of_way(place.at.origin, "it sees the login unless the registry is https")
         transport = opened.open(self._client, self._options.timeout, self._stack)
         gate, *governors = self._governed(place, opened.account)
-        if self._manifests is None:
-            self._manifests = known_manifests(self._env, self._stack)
-        access = opened.access(transport, gate, (governors[0], governors[1]), self._manifests)
+        access = opened.access(transport, gate, (governors[0], governors[1]), self._known())
         return _Connection(access, transport, opened.account, opened.door(transport, governors[0]))
 
     async def open_doors(self, registries: Iterable[str]) -> "dict[str, ManifestDoor]":
         """Where single manifests of open ``registries`` are read and put back; InputError if nobody says."""
-        for registry in registries:
-            if registry not in self._doors:
-                connection = self._open[self._places[registry]]
-                self._doors[registry] = connection.door or self._open_ncr_door(registry, connection)
-        return {registry: self._doors[registry] for registry in registries}
+        return {
+            registry: self._open[self._places[registry]].door or self._ncr_door(registry).manifests
+            for registry in registries
+        }
 
-    def _open_ncr_door(self, registry: str, connection: _Connection) -> "ManifestDoor":
-        from pruner.cli.oci_connection import open_ncr_door
+    def _ncr_door(self, registry: str) -> "NcrDoor":
+        if registry not in self._doors:
+            from pruner.cli.oci_connection import NcrDoor
 
-        assert connection.credentials is not None
-        place = ncr_door_of(registry, self._options, self._settings)
-        self._talk.say(f"Manifests of {registry}: {place.at}")
-        gate, governor, _ = self._governed(place, connection.account)
-        self._door_gates.append(gate)
-        key = connection.credentials.current
-        timeout = self._options.timeout
-        door, transport = open_ncr_door(place, key, governor, self._client, timeout, self._stack)
-        self._door_transports.append(transport)
-        return door
+            connection = self._open[self._places[registry]]
+            assert connection.credentials is not None
+            place = ncr_door_of(registry, self._options, self._settings)
+            self._talk.say(f"Manifests of {registry}: {place.at}")
+            _, governor, _ = self._governed(place, connection.account)
+            key, timeout = connection.credentials.current, self._options.timeout
+            self._doors[registry] = NcrDoor(place, key, governor, self._client, timeout, self._stack)
+        return self._doors[registry]
+
+    def _access(self, registry: str, place: Place) -> RegistryAccess:
+        """What the engine needs of a registry; of NCR with what its manifests tell, if a policy asks."""
+        access = self._open[place].access
+        own = self._settings.get(registry)
+        if own is None or not own.graph:
+            return access
+        if registry not in self._linked:
+            linked = self._ncr_door(registry).linked(access.reader, self._known(), self._talk)
+            self._linked[registry] = replace(access, reader=linked)
+        return self._linked[registry]
+
+    def _known(self) -> "KnownManifests":
+        """What was read of manifests before."""
+        if self._manifests is None:
+            from pruner.cli.oci_connection import known_manifests
+
+            self._manifests = known_manifests(self._env, self._stack)
+        return self._manifests
 
     def _warn_of_way(self, origin: str, proxied: str) -> None:
         """Say who can read what is sent; ``proxied`` says what a proxy does."""
@@ -239,7 +255,7 @@ class Connections:
 
     def readers(self) -> "dict[str, TagReader]":
         """The reader of each registry."""
-        return {registry: self._open[place].access.reader for registry, place in self._places.items()}
+        return {registry: self._access(registry, place).reader for registry, place in self._places.items()}
 
     def lock_scopes(self) -> list[tuple[str, str, str]]:
         """Endpoint, account and registry of everything that is open.
@@ -256,10 +272,12 @@ class Connections:
     @property
     def gates(self) -> list[Gate]:
         """The gates of all connections."""
-        return [*(connection.access.gate for connection in self._open.values()), *self._door_gates]
+        own = [connection.access.gate for connection in self._open.values()]
+        return [*own, *(door.gate for door in self._doors.values())]
 
     @property
     def requests_sent(self) -> int:
         """Requests sent so far, of every kind."""
         transports = [connection.transport for connection in self._open.values()]
-        return sum(transport.requests_sent for transport in (*transports, *self._door_transports))
+        transports += [door.transport for door in self._doors.values()]
+        return sum(transport.requests_sent for transport in transports)

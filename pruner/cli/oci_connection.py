@@ -8,7 +8,7 @@ from pruner.cli.talk import Talk
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
-from pruner.registry.base import Attempts
+from pruner.registry.base import Attempts, TagReader
 from pruner.registry.exchange import HttpClient
 from pruner.registry.ncr.credentials import Credentials
 from pruner.registry.oci.auth import Authorizer
@@ -16,6 +16,7 @@ from pruner.registry.oci.client import OciReader
 from pruner.registry.oci.deleter import DeleteBy, OciDeleter
 from pruner.registry.oci.facts import FactsReader
 from pruner.registry.oci.known import KnownManifests, cache_directory
+from pruner.registry.oci.linked import LinkedReader
 from pruner.registry.oci.login import Login, find_login
 from pruner.registry.oci.manifest_client import ManifestClient
 from pruner.registry.oci.transport import COMMON_HEADERS, OciTransport
@@ -24,18 +25,28 @@ NewClient = Callable[[str, Mapping[str, str]], HttpClient]
 """Makes a client of an origin, whose requests all have the same headers."""
 
 
-def open_ncr_door(
-    place: OciPlace,
-    key: Credentials,
-    attempts: Attempts,
-    new_client: NewClient,
-    timeout: float,
-    stack: AsyncExitStack,
-) -> tuple[ManifestClient, OciTransport]:
+class NcrDoor:
     """The manifests of an NCR registry, opened with the ``key`` of its API; ``stack`` closes it."""
-    login = Login(key.access_key, key.secret, key.source)
-    transport = _transport(place, login, new_client, timeout, stack)
-    return ManifestClient(transport, attempts), transport
+
+    def __init__(
+        self,
+        place: OciPlace,
+        key: Credentials,
+        governor: Governor,
+        new_client: NewClient,
+        timeout: float,
+        stack: AsyncExitStack,
+    ) -> None:
+        login = Login(key.access_key, key.secret, key.source)
+        self.transport = _transport(place, login, new_client, timeout, stack)
+        self.manifests = ManifestClient(self.transport, governor)
+        self.gate = governor.gate
+        self._governor = governor
+
+    def linked(self, reader: TagReader, known: KnownManifests, talk: Talk) -> TagReader:
+        """``reader``, whose tags get what their manifests say of one another."""
+        facts = FactsReader(self.transport, self._governor, known)
+        return LinkedReader(reader, facts, self.manifests, talk.warn)
 
 
 def _transport(

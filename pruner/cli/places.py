@@ -24,8 +24,9 @@ class NcrPlace:
 
     def facts(self, own: RegistrySettings | None) -> RegistryFacts:
         """As a plan has it; ``own`` is what a policy says of the registry."""
-        v2_url = None if own is None else own.v2_url
-        return RegistryFacts(str(self.at), self.region, self.profile, v2_url=v2_url)
+        if own is None:
+            return RegistryFacts(str(self.at), self.region, self.profile)
+        return RegistryFacts(str(self.at), self.region, self.profile, v2_url=own.v2_url, graph=own.graph)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a registry was listed. ``endpoint`` is the URL of an ``oci`` one.
 
     ``v2_url`` is where an NCR registry speaks the Docker Registry API, if not at its usual name; ``undo``
-    says that a policy asks to keep the manifests of what goes.
+    says that a policy asks to keep the manifests of what goes, ``graph`` that they are read.
     """
 
     endpoint: str
@@ -25,6 +25,7 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     delete_by: Literal["auto", "tag", "digest"] = "auto"
     v2_url: str | None = None
     undo: bool = False
+    graph: bool = False
 
     @property
     def takes_siblings(self) -> bool:

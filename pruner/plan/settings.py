@@ -30,6 +30,7 @@ def settings_of(header: Header) -> dict[str, RegistrySettings]:
             images=facts.images,
             delete_by=facts.delete_by,
             v2_url=facts.v2_url,
+            graph=facts.graph,
         )
         for registry, facts in header.registries.items()
     }

@@ -52,6 +52,7 @@ def _settings(item: RegistryDocument, source: str) -> RegistrySettings:
         None if item.images is None else tuple(item.images),
         item.delete_by or "auto",
         item.v2_url,
+        item.graph is True,
     )
 
 

@@ -341,6 +341,9 @@ class RegistryDocument(_Model):
     v2_url: OciUrl | None = Field(
         None, description="Where an NCR registry speaks the Docker Registry API, if not at its usual name."
     )
+    graph: bool | None = Field(
+        None, description="true: read the manifests of an NCR registry, for what hangs together."
+    )
     delete_by: Literal["auto", "tag", "digest"] | None = Field(
         None, description="What an oci registry deletes: a tag, or the manifest with all its tags."
     )
@@ -355,7 +358,8 @@ class RegistryDocument(_Model):
         is_oci = self.type == "oci"
         if is_oci and self.url is None:
             raise ValueError("a registry of type oci needs 'url', as in https://registry.example.com")
-        for key in ("region", "endpoint", "profile", "v2_url") if is_oci else ("url", "images", "delete_by"):
+        of_ncr = ("region", "endpoint", "profile", "v2_url", "graph")
+        for key in of_ncr if is_oci else ("url", "images", "delete_by"):
             if getattr(self, key) is not None:
                 raise ValueError(f"'{key}' does not belong to a registry of type {self.type or 'ncr'}")
         return self

@@ -103,6 +103,8 @@ class RegistrySettings:
     delete_by: Literal["auto", "tag", "digest"] = "auto"
     v2_url: str | None = None
     """Where an NCR registry speaks the Docker Registry API."""
+    graph: bool = False
+    """Whether that is asked what hangs together."""
 
     @property
     def takes_siblings(self) -> bool:

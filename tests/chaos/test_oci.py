@@ -502,3 +502,39 @@ def test_ncr_keeps_manifests_through_its_second_door(program, emulated, server):
     done = program("undo", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert server.tags("web") == ["a", "b", "c"]
+
+
+def test_ncr_is_asked_what_hangs_together(program, emulated, server):
+    """The tags of NCR's API with the manifests of its second door: one picture."""
+    part = server.image("web", "part", OLD)
+    index = server.index("web", "release", [part, server.image("web", None, OLD, "other")])
+    old = server.image("web", "old", OLD, "old")
+    sbom = server.image("web", "sbom", OLD, "sbom", subject=old)
+    gone = server.image("web", None, OLD, "gone")
+    lost = server.image("web", "lost", OLD, "lost", subject=gone)
+    server.repository("web").manifests.pop(gone["digest"])
+    made = {"part": part, "release": index, "old": old, "sbom": sbom, "lost": lost}
+    tags = [{"name": name, "digest": item["digest"]} for name, item in made.items()]
+    tags[1]["age_days"] = 1
+    emulator = emulated(seed=seed({"web": tags}))
+    place = f"{{endpoint: '{emulator.endpoint}', v2_url: '{server.url}', graph: true}}"
+    text = (
+        f"version: 1\nregistries: {{acme: {place}}}\n"
+        "policies:\n  - name: p\n    registry: acme\n    images: [web]\n"
+        "    delete: [{older_than: 30d}, {orphaned: true}]\n"
+    )
+    (program.folder / "policy.yaml").write_text(text)
+    program.env.pop("PRUNER_ENDPOINT", None)
+    done = program("explain", "policy.yaml", "--all")
+    assert f"part stays: {part['digest'][:19]} is part of 'release', which is kept" in done.stdout
+    assert "sbom goes: attached to 'old', which goes" in done.stdout
+    assert "lost goes: orphaned" in done.stdout
+    assert program("plan", "policy.yaml", "-o", "plan.jsonl", "--true-bytes").returncode == 0
+    done = program("apply", "plan.jsonl", "--yes", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert sorted(tag for _, _, tag in emulator.deleted_tags) == ["lost", "old", "sbom"]
+    assert program.reports()[-1]["bytes_freed_planned"] > 0
+    server.repository("web").manifests.pop(part["digest"])
+    done = program("plan", "policy.yaml", PRUNER_CACHE_DIR=str(program.folder / "empty"))
+    assert done.returncode == 3
+    assert "acme/web:part: its manifest cannot be read" in done.stderr

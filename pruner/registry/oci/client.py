@@ -12,6 +12,7 @@ from pruner.registry.base import Attempts, Want, Wanted, want_everything
 from pruner.registry.oci import manifests
 from pruner.registry.oci.errors import NotARegistryError, says_missing
 from pruner.registry.oci.facts import Facts, FactsReader
+from pruner.registry.oci.links import links_of, mark_orphans
 from pruner.registry.oci.lists import read_list
 from pruner.registry.oci.location import OciLocation
 from pruner.registry.oci.manifest_client import Head, ManifestClient
@@ -21,7 +22,6 @@ from pruner.tasks import task_group
 TAGS_AT_ONCE: Final = 64
 """Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
 _READINGS: Final = 3
-_NO_LINKS: Final = Links()
 CATALOG_SCOPE: Final = "registry:catalog:*"
 
 
@@ -123,7 +123,7 @@ class OciReader:
                 group.start_soon(work)
         _date_by_subject(tags)
         if wanted.orphans:
-            await self._find_orphans(image, tags)
+            await mark_orphans(self._manifests, image, tags, self._warn)
         if self._asks_referrers:
             await self._find_referrers(image, tags, wanted)
         return [tags[name] for name in found if name in tags]
@@ -159,23 +159,6 @@ class OciReader:
             raise ListingError(f"{target}: {error}") from None
         return _tag(target, head.digest, facts)
 
-    async def _find_orphans(self, image: str, tags: dict[str, Tag]) -> None:
-        """Note which signatures, say, belong to what is not there any more."""
-        if tags and all(tag.subject is not None for tag in tags.values()):
-            self._warn(
-                f"{image} holds nothing but what belongs to images, which may be kept elsewhere (as with "
-                f"COSIGN_REPOSITORY): none of it is taken for orphaned"
-            )
-            return
-        there = {tag.digest for tag in tags.values()}
-        there |= {child for tag in tags.values() if tag.links is not None for child in tag.links.children}
-        for name, tag in list(tags.items()):
-            if tag.subject is None or tag.links is None or tag.subject in there:
-                continue
-            if not await self._manifests.has(image, tag.subject):
-                links = msgspec.structs.replace(tag.links, orphaned=True)
-                tags[name] = msgspec.structs.replace(tag, links=links)
-
     async def _find_referrers(self, image: str, tags: dict[str, Tag], wanted: Wanted) -> None:
         """Note what refers to a tag's manifest without having a tag itself."""
         tagged = {tag.digest for tag in tags.values()}
@@ -204,8 +187,7 @@ def _date_by_subject(tags: dict[str, Tag]) -> None:
 
 
 def _tag(target: Target, digest: str, facts: Facts) -> Tag:
-    subject = facts.subject or names.referrers_subject(target.tag)
-    links = Links(facts.children, subject) if facts.children or subject else _NO_LINKS
+    links = links_of(target.tag, facts)
     return Tag(target, digest, facts.size, facts.created, facts.created, None, links)
 
 
