@@ -1871,3 +1871,15 @@ def test_what_stands_in_quotes_is_no_relation():
 @pytest.mark.parametrize("origin", ["https://h:443", "https://H", "https://h"])
 def test_the_same_server_in_other_words(origin):
     assert next_target(f"<{origin}/v2/x>; rel=next", "https://h", "/v2/y") == "/v2/x"
+
+
+async def test_the_keys_of_ncr_open_its_other_door(tmp_path):
+    keys = {"NCLOUD_ACCESS_KEY_ID": "AKID", "NCLOUD_SECRET_ACCESS_KEY": "word", "HOME": str(tmp_path)}
+    for host, opened in (
+        ("acme.kr.ncr.ntruss.com", True),
+        ("acme.ncr.gov-ntruss.com", True),
+        ("registry.example.com", False),
+        ("acme.kr.ncr.ntruss.com.evil.example", False),
+    ):
+        login = await find_login(parse_location(f"https://{host}"), ["x"], keys)
+        assert (login is not None) is opened

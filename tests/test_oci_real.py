@@ -1,6 +1,7 @@
 """The whole program on a real registry: Debian's docker-registry (distribution 2.8) on loopback."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -300,3 +301,18 @@ def test_true_bytes_of_ncr_are_not_known(program, emulated):
     done = program.at(emulator)("plan", "policy.yaml", "--true-bytes")
     assert done.returncode == 0, done.stderr
     assert "Not counted: acme, where 2 manifests could not be read." in done.stdout
+
+
+def test_true_bytes_are_said_by_policy(lab, registry):
+    content = OciServer()
+    for name, days in (("app-0", 90), ("legacy", 900)):
+        content.image(f"team/{name}", "v1", ago(days), name)
+    registry.push(content)
+    (lab.folder / "policy.yaml").write_text(POLICY.format(url=registry.url, extra=TWO))
+    done = lab("plan", "policy.yaml", "--true-bytes")
+    assert re.search(r"nothing else listed refers to .* \(builds [^,]*, retire [^)]*\)\.", done.stdout), (
+        done.stdout
+    )
+    page = lab("plan", "policy.yaml", "--true-bytes", "--format", "html").stdout
+    assert "of that by builds" in page
+    assert "of that by retire" in page

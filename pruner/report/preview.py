@@ -53,13 +53,15 @@ def totals_text(plan: Plan) -> str:
 
 
 def freed_text(plan: Plan) -> str:
-    """How many bytes nothing refers to any more afterwards, if that was counted, and what was not."""
+    """How many bytes nothing refers to any more afterwards, by policy, and where that was not counted."""
     freed = plan.freed
     if freed is None:
         return ""
-    said = (
-        [] if freed.bytes is None else [f"Of that, nothing else listed refers to {size_text(freed.bytes)}."]
-    )
+    said = []
+    if freed.bytes is not None:
+        parts = [f"{policy} {size_text(size)}" for policy, size in sorted(freed.policies.items())]
+        by_policy = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+        said.append(f"Of that, nothing else listed refers to {size_text(freed.bytes)}{by_policy}.")
     said += [
         f"Not counted: {registry}, where {counted(count, 'manifest')} could not be read."
         for registry, count in freed.unread.items()

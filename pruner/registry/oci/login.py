@@ -1,4 +1,4 @@
-"""Who logs in to a registry: from the environment, Docker's configuration, or nobody.
+"""Who logs in to a registry: from the environment, Docker's configuration, NCR's keys, or nobody.
 
 Sources of the formats: Docker's "docker login" (``config.json``) and docker-credential-helpers.
 """
@@ -26,6 +26,7 @@ HELPER_SECONDS: Final = 30.0
 _MAX_FILE_BYTES: Final = 1 << 20
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - a user name
 """By this user name a helper says that its secret is an identity token."""
+_NCR: Final = re.compile(r"\.ncr\.(?:ntruss|gov-ntruss|fin-ntruss)\.com$")
 _HELPER: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DOCKER_HUB: Final = "https://index.docker.io/v1/"
 
@@ -51,7 +52,11 @@ async def find_login(
         suffix = f"_{name.upper().replace('-', '_')}"
         if (login := _from_environment(env, USERNAME + suffix, PASSWORD + suffix)) is not None:
             return login
-    return _from_environment(env, USERNAME, PASSWORD) or await _from_docker(location, env)
+    login = _from_environment(env, USERNAME, PASSWORD) or await _from_docker(location, env)
+    if login is None and _NCR.search(location.host):
+        # NCR's Docker Registry API takes the keys of its other one.
+        login = _from_environment(env, "NCLOUD_ACCESS_KEY_ID", "NCLOUD_SECRET_ACCESS_KEY")
+    return login
 
 
 def _from_environment(env: Mapping[str, str], username: str, password: str) -> Login | None:
