@@ -161,6 +161,7 @@ class _Decider:
         self.reasons: list[Reason] = [_UNMATCHED] * len(table)
         self.candidates: dict[int, _Candidate] = {}
         self.attachments = self._attachments()
+        self.linked = any(tag.links is not None for tag in table.tags)
         self.kept_attachments: set[int] = set()
         """Attachments that a keep rule or a hold protects by their own name."""
         self.ordinary = [index for index in range(len(table)) if index not in self.attachments]
@@ -234,16 +235,17 @@ class _Decider:
             candidate = _Candidate((reason,), False, delete_shared)
             for index, verdict in enumerate(verdicts):
                 if verdict and index not in self.candidates:
-                    self._select_by(rule, candidate, index, verdict)
+                    self._select_by(rule, candidate, index, verdict, needs_age=not orphans)
         for index, name in enumerate(self.table.names if self.policies.targets else ()):
             if name in self.policies.targets:
                 item, delete_shared = self.policies.targets[name]
                 reason = Reason(ReasonKind.EXPLICIT_TARGET, "explicit target", item.policy, item.source)
                 self.candidates[index] = _Candidate((reason,), True, delete_shared)
 
-    def _select_by(self, rule: Rule, candidate: _Candidate, index: int, verdict: int) -> None:
-        orphan = asks_for_orphans(rule.conditions)
-        if self.table.updated[index] is None and not orphan:
+    def _select_by(
+        self, rule: Rule, candidate: _Candidate, index: int, verdict: int, *, needs_age: bool
+    ) -> None:
+        if needs_age and self.table.updated[index] is None:
             self.reasons[index] = _UNKNOWN_AGE
         elif verdict == YES:
             self.candidates[index] = candidate
@@ -288,6 +290,8 @@ class _Decider:
 
     def _protect_linked(self, *, attached: bool) -> None:
         """A tag that stays keeps what it consists of, and what it belongs to; and what belongs to it."""
+        if not self.attachments and not self.linked:
+            return
         children: dict[str, str] = {}
         subjects: dict[str, str] = {}
         staying: dict[str | None, str] = {}
