@@ -286,12 +286,11 @@ class _Decider:
         while self.candidates and len(self.candidates) != before:
             before = len(self.candidates)
             self._protect_shared()
-            self._protect_linked(attached=attached)
+            if self.attachments or self.linked:
+                self._protect_linked(attached=attached)
 
     def _protect_linked(self, *, attached: bool) -> None:
         """A tag that stays keeps what it consists of, and what it belongs to; and what belongs to it."""
-        if not self.attachments and not self.linked:
-            return
         children: dict[str, str] = {}
         subjects: dict[str, str] = {}
         staying: dict[str | None, str] = {}
