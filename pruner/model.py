@@ -76,6 +76,11 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
         subject = names.attachment_subject(name) if name.startswith("sha256-") else None
         return subject or (None if self.links is None else self.links.subject)
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether it is known to belong to an image that is not there any more."""
+        return self.links is not None and self.links.orphaned
+
 
 class Action(StrEnum):
     """What a decision says of a tag."""

@@ -14,6 +14,7 @@ import anyio
 from pruner import __version__
 from pruner.cli.connections import Connections
 from pruner.cli.progress import show_progress
+from pruner.cli.signals import obey_signals
 from pruner.cli.talk import Talk
 from pruner.engine.executor import Executor, ExecutorSettings
 from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
@@ -119,9 +120,13 @@ async def _supervised(
     talk: Talk,
 ) -> bool:
     """Run the executor under signals, deadline and progress; whether a second signal cancelled it."""
+
+    def stop(received: signal.Signals) -> None:
+        state.stop(_SIGNALS[received], f"{received.name} received")
+
     async with task_group() as helpers:
         with anyio.CancelScope() as working:
-            await helpers.start(_obey_signals, state, working, talk)
+            await helpers.start(obey_signals, lambda: state.stop_kind is not None, stop, working, talk)
             helpers.start_soon(show_progress, state, connections.gates, talk)
             helpers.start_soon(_tick, journal, state, connections)
             if options.deadline is not None:
@@ -129,31 +134,6 @@ async def _supervised(
             await executor.run([plan.images_of(lane) for lane in connections.lanes(plan.starts)], progress)
         helpers.cancel_scope.cancel()
     return working.cancelled_caught
-
-
-async def _obey_signals(
-    state: RunState,
-    working: anyio.CancelScope,
-    talk: Talk,
-    *,
-    task_status: anyio.abc.TaskStatus[None],
-) -> None:
-    """The first signal drains, the second cancels."""
-    with anyio.open_signal_receiver(*heeded()) as signals:
-        task_status.started()
-        async for number in signals:
-            if state.stop_kind is not None:
-                working.cancel()
-                return
-            name = signal.Signals(number).name
-            state.stop(_SIGNALS[signal.Signals(number)], f"{name} received")
-            talk.warn(f"{name}: finishing what is in flight; once more cancels it")
-
-
-def heeded() -> list[signal.Signals]:
-    """The signals that end a run; under nohup the end of the terminal does not."""
-    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [number for number in _SIGNALS if not (under_nohup and number == signal.SIGHUP)]
 
 
 async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:

@@ -19,8 +19,9 @@ from pruner.plan.guards import Guards
 from pruner.plan.inventory import Take, check_registries, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
+from pruner.plan.settings import settings_of
 from pruner.plan.true_bytes import TrueBytes
-from pruner.policy.policy import PolicySet, RegistrySettings
+from pruner.policy.policy import PolicySet
 from pruner.policy.retention import RegistryPolicies
 
 
@@ -28,7 +29,7 @@ def indexed(
     policies: PolicySet, keep_at_least: int | None, facts: Mapping[str, RegistryFacts] | None = None
 ) -> dict[str, RegistryPolicies]:
     """The policies of each registry, of which ``facts`` may say more than the policies do."""
-    described: dict[str, RegistryFacts | RegistrySettings] = {**policies.registries, **(facts or {})}
+    described = {**policies.registries, **settings_of(facts or {})}
     return {
         registry: RegistryPolicies(
             policies.in_registry(registry),

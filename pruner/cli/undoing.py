@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-import anyio.abc
 import click
 import msgspec
 
 from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
-from pruner.cli.executing import heeded
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.places import endpoint_asked_for
 from pruner.cli.running import confirm, connect
+from pruner.cli.signals import obey_signals
 from pruner.cli.talk import Talk
 from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.manifest_store import ManifestStore
@@ -75,7 +74,7 @@ async def undo_run(run: RunDirectory, options: UndoOptions, talk: Talk) -> ExitC
         store = ManifestStore.open(run.manifests)
         stack.callback(store.close)
         async with Connections(
-            options.connection, settings_of(plan.header), talk, state=options.state
+            options.connection, settings_of(plan.header.registries), talk, state=options.state
         ) as connections:
             await connect(connections, plan)
             kept = [name for name in sorted(plan.header.registries) if name in store.registries]
@@ -113,7 +112,7 @@ class _Session:
         self._options = options
         self._outcomes: list[UndoOutcome] = []
         self._journal: UndoJournal | None = None
-        self._stopped: int | None = None
+        self._stopped: signal.Signals | None = None
         """The signal that asked to stop."""
 
     async def work(self, items: list[Item], workers: int, talk: Talk) -> ExitCode:
@@ -124,7 +123,9 @@ class _Session:
         try:
             async with task_group() as helpers:
                 with anyio.CancelScope() as working:
-                    await helpers.start(self._obey_signals, working, talk)
+                    await helpers.start(
+                        obey_signals, lambda: self._stopped is not None, self._stop, working, talk
+                    )
                     await self._all(items, workers)
                 helpers.cancel_scope.cancel()
         except PrunerError as error:
@@ -141,20 +142,8 @@ class _Session:
         fine = counts[Restored.RESTORED] + counts[Restored.THERE]
         return ExitCode.DONE if fine == len(items) else ExitCode.SOME_FAILED
 
-    async def _obey_signals(
-        self, working: anyio.CancelScope, talk: Talk, *, task_status: anyio.abc.TaskStatus[None]
-    ) -> None:
-        """The first signal lets what is on its way finish, the second cancels it."""
-        with anyio.open_signal_receiver(*heeded()) as signals:
-            task_status.started()
-            async for number in signals:
-                if self._stopped is not None:
-                    working.cancel()
-                    return
-                self._stopped = number
-                talk.warn(
-                    f"{signal.Signals(number).name}: finishing what is on its way; once more cancels it"
-                )
+    def _stop(self, received: signal.Signals) -> None:
+        self._stopped = received
 
     async def _all(self, items: list[Item], workers: int) -> None:
         """Put everything back: what belongs to something after it, as a registry may check that."""

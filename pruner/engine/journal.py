@@ -113,13 +113,13 @@ class Journal:
         self._clock = clock
         self._synced_at = float("-inf")
         try:
-            drop_torn_line(path)
+            _drop_torn_line(path)
             self._file: IO[bytes] = open_private(path, append=True)
         except OSError as error:
             raise JournalWriteError(f"{path} cannot be written: {error.strerror or error}") from None
         self._descriptor = self._file.fileno()
 
-    def write(self, *lines: Line) -> None:
+    def write(self, *lines: msgspec.Struct) -> None:
         """Append ``lines``; JournalWriteError when the system does not take them whole."""
         data = b"".join([_encode(line) + b"\n" for line in lines])
         try:
@@ -149,7 +149,7 @@ class Journal:
             self._file.close()
 
 
-def drop_torn_line(path: Path) -> None:
+def _drop_torn_line(path: Path) -> None:
     """Cut a last line that was not written whole, so that the next line does not continue it."""
     if not path.exists() and not path.is_symlink():
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pruner.engine.manifest_store import ManifestStore
-from pruner.errors import ExitCode, PrunerError
+from pruner.errors import PrunerError
 from pruner.model import Target
 from pruner.registry.base import KeptManifest, ManifestDoor
 
@@ -16,8 +16,6 @@ MOST_MANIFESTS: Final = 10_000
 
 class KeepError(PrunerError):
     """A manifest cannot be kept, so its tag is not deleted."""
-
-    exit_code = ExitCode.SOME_FAILED
 
 
 class Keeper:

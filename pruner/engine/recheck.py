@@ -123,15 +123,11 @@ def _endangering(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[s
     return found
 
 
-def _is_orphan(tag: Tag) -> bool:
-    return tag.links is not None and tag.links.orphaned
-
-
 def _linked(entry: Entry, tag: Tag, staying: _Staying) -> str | None:
     """Why a tag stays because of what it consists of, belongs to, or what belongs to it."""
     by_rule = entry.kind is not ReasonKind.EXPLICIT_TARGET
     subject, digest = tag.subject, entry.digest or ""
-    if entry.orphan and not _is_orphan(tag):
+    if entry.orphan and not tag.orphaned:
         return f"{short(subject or '')}, which it belongs to, is there now"
     if by_rule and subject is not None:
         owner = staying.by_digest.get(subject) or staying.by_digest.get(None)

@@ -11,13 +11,11 @@ from typing import Final
 import msgspec
 
 from pruner import __version__
-from pruner.engine.journal import Claim, Done, JournalWriteError, SeqSet, drop_torn_line, read_journal
+from pruner.engine.journal import Claim, Done, Journal, SeqSet, read_journal
 from pruner.engine.undo import UndoOutcome
-from pruner.files import open_private
 from pruner.model import Status
 
 VERSION: Final = 1
-_encode = msgspec.json.Encoder().encode
 
 
 class UndoStart(msgspec.Struct, frozen=True, tag="start", tag_field="type"):
@@ -38,31 +36,20 @@ class UndoDone(msgspec.Struct, frozen=True, tag="done", tag_field="type"):
 
 
 class UndoJournal:
-    """Appends to the journal; every line is with the operating system before ``done`` returns."""
+    """Appends to the journal; JournalWriteError when the system does not take a line."""
 
     def __init__(self, path: Path, only: tuple[str, ...], *, force: bool) -> None:
-        self._path = path
-        try:
-            drop_torn_line(path)
-            self._file = open_private(path, append=True)
-        except OSError as error:
-            raise JournalWriteError(f"{path} cannot be written: {error.strerror or error}") from None
-        self._write(UndoStart(VERSION, int(time.time() * 1000), os.getpid(), __version__, only, force))
+        self._journal = Journal(path)
+        now = int(time.time() * 1000)
+        self._journal.write(UndoStart(VERSION, now, os.getpid(), __version__, only, force))
 
     def done(self, outcome: UndoOutcome) -> None:
-        """Note how one tag ended; JournalWriteError when the system does not take it."""
-        self._write(UndoDone(outcome))
+        """Note how one tag ended; it is with the operating system before this returns."""
+        self._journal.write(UndoDone(outcome))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-
-    def _write(self, line: UndoStart | UndoDone) -> None:
-        try:
-            self._file.write(_encode(line) + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise JournalWriteError(f"{self._path} cannot be written: {error.strerror or error}") from None
+        self._journal.close()
 
 
 def may_be_gone(journal: Path) -> SeqSet:

@@ -136,7 +136,7 @@ def _entry(decision: Decision) -> Entry:
         tag.updated,
         tag.last_pulled,
         delete_shared=decision.delete_shared,
-        orphan=tag.links is not None and tag.links.orphaned,
+        orphan=tag.orphaned,
     )
 
 

@@ -27,11 +27,6 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     undo: bool = False
     graph: bool = False
 
-    @property
-    def takes_siblings(self) -> bool:
-        """Whether a deletion may take along every tag of the same digest, whatever anybody asks for."""
-        return self.type == "oci" and self.delete_by != "tag"
-
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
     """The first line.

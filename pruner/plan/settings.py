@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pruner.errors import RefusedError
-from pruner.plan.records import Header, RegistryFacts
+from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 
 
@@ -17,7 +17,7 @@ def check_endpoint(registries: Mapping[str, RegistryFacts], endpoint: str | None
             )
 
 
-def settings_of(header: Header) -> dict[str, RegistrySettings]:
+def settings_of(registries: Mapping[str, RegistryFacts]) -> dict[str, RegistrySettings]:
     """The registries' settings as a plan states them."""
     return {
         registry: RegistrySettings(
@@ -32,5 +32,5 @@ def settings_of(header: Header) -> dict[str, RegistrySettings]:
             v2_url=facts.v2_url,
             graph=facts.graph,
         )
-        for registry, facts in header.registries.items()
+        for registry, facts in registries.items()
     }

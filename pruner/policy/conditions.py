@@ -233,7 +233,7 @@ class Orphaned:
             return NO
         if tag.links is None:
             return UNKNOWN
-        return YES if tag.links.orphaned else NO
+        return YES if tag.orphaned else NO
 
     def explain(self, table: ImageTable, index: int, before: Verdicts) -> tuple[int, str]:
         """What it belongs to."""

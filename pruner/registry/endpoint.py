@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pruner import names
 from pruner.errors import InputError
@@ -27,6 +27,14 @@ class Endpoint:
     def is_plain_http(self) -> bool:
         """Whether requests travel unencrypted."""
         return self.origin.startswith("http://")
+
+
+def request_target(parts: SplitResult) -> str:
+    """Path and query of a URL that a server names, as they are sent; ValueError if they cannot be."""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isascii() or not target.isprintable() or " " in target:
+        raise ValueError("characters that no URL has")
+    return target
 
 
 def parse_endpoint(

@@ -153,25 +153,30 @@ def kept_in(lab):
         return {digest for (digest,) in file.execute("SELECT digest FROM manifests")}
 
 
-@pytest.mark.parametrize("number", [1, 7])
-def test_killed_between_keeping_and_deleting(lab, server, number):
-    fill(server)
-    before = dict(server.repository("team/web").tags)
+def kill_at(lab, server, method, number, *command):
+    """Start a command, and kill it when its requests of ``method`` have come to ``number``, unanswered."""
     arrived, seen = threading.Event(), Counter()
 
     async def hold(request):
-        if request.method == "DELETE":
-            seen["DELETE"] += 1
-            if seen["DELETE"] >= number:
+        if request.method == method:
+            seen[method] += 1
+            if seen[method] >= number:
                 arrived.set()
                 await asyncio.sleep(3600)
 
     server.before = hold
-    process = lab.start("run", "policy.yaml", "--yes", "--keep-manifests", *FAST)
+    process = lab.start(*command)
     until(arrived.is_set, process)
     process.send_signal(signal.SIGKILL)
     finished(process)
     server.before = None
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_killed_between_keeping_and_deleting(lab, server, number):
+    fill(server)
+    before = dict(server.repository("team/web").tags)
+    kill_at(lab, server, "DELETE", number, "run", "policy.yaml", "--yes", "--keep-manifests", *FAST)
     gone = {name.partition(":")[2] for name in server.deleted}
     assert {before[name] for name in gone} <= kept_in(lab)
     done = lab("resume", *FAST)
@@ -190,21 +195,7 @@ def test_killed_while_putting_back(lab, server, number):
     server.index("team/web", "t-index", index)
     before = dict(server.repository("team/web").tags)
     assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
-    arrived, seen = threading.Event(), Counter()
-
-    async def hold(request):
-        if request.method == "PUT":
-            seen["PUT"] += 1
-            if seen["PUT"] >= number:
-                arrived.set()
-                await asyncio.sleep(3600)
-
-    server.before = hold
-    process = lab.start("undo", "--yes")
-    until(arrived.is_set, process)
-    process.send_signal(signal.SIGKILL)
-    finished(process)
-    server.before = None
+    kill_at(lab, server, "PUT", number, "undo", "--yes")
     done = lab("undo", "--yes")
     assert done.returncode == 0, done.stderr
     assert server.repository("team/web").tags == before

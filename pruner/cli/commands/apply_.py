@@ -68,7 +68,7 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
         own = open_plan(run.plan, allow_edited=plan.edits.altered)
         show_preview(own, options.form, all_tags=options.all_tags)
         before_deleting(own, run, state, options)
-        settings = settings_of(own.header)
+        settings = settings_of(own.header.registries)
         async with Connections(options.connection, settings, talk, state=state) as connections:
             await connect(connections, own)
             return await carry_out(connections, own, run, state, options, talk)

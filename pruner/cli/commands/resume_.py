@@ -57,6 +57,8 @@ async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Ta
         talk.say(f"Run {run.run_id} is complete: nothing left to do")
     else:
         talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
-    async with Connections(options.connection, settings_of(plan.header), talk, state=state) as connections:
+    async with Connections(
+        options.connection, settings_of(plan.header.registries), talk, state=state
+    ) as connections:
         await connect(connections, plan)
         return await carry_out(connections, plan, run, state, options, talk)

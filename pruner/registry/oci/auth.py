@@ -16,11 +16,12 @@ import msgspec
 
 from pruner import names
 from pruner.errors import CertificateError, ConnectError, InputError, RequestError, ResponseError
-from pruner.registry.endpoint import parse_endpoint
+from pruner.registry.endpoint import parse_endpoint, request_target
 from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.oci.challenge import Challenge, challenges
 from pruner.registry.oci.errors import response_error
 from pruner.registry.oci.login import Login
+from pruner.registry.oci.protocol import UNAUTHORIZED
 
 TOKENS_KEPT: Final = 256
 _DEFAULT_SECONDS: Final = 60
@@ -141,7 +142,7 @@ class Authorizer:
             raise ConnectError(f"the token server {client_name(parameters)}: {error}") from None
         if answer.status in (400, 401, 403):
             refusal = response_error(answer.status, answer.headers, answer.body, self.hidden())
-            raise ResponseError(401, "oci", "UNAUTHORIZED", f"from the token server: {refusal}")
+            raise ResponseError(401, "oci", UNAUTHORIZED, f"from the token server: {refusal}")
         if answer.status != 200:
             raise ConnectError(f"the token server {client_name(parameters)} answers HTTP {answer.status}")
         return self._read(answer.body, parameters)
@@ -171,9 +172,10 @@ class Authorizer:
             raise ConnectError(
                 f"the registry asks for a login at '{shown}', which is neither https nor on loopback"
             ) from None
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not target.isascii() or not target.isprintable() or " " in target:
-            raise ConnectError(f"the registry asks for a login at '{shown}', which is no URL")
+        try:
+            target = request_target(parts)
+        except ValueError:
+            raise ConnectError(f"the registry asks for a login at '{shown}', which is no URL") from None
         if origin not in self._clients:
             self._clients[origin] = self._new_client(origin)
         return self._clients[origin], target

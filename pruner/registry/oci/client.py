@@ -17,7 +17,7 @@ from pruner.registry.oci.lists import read_list
 from pruner.registry.oci.location import OciLocation
 from pruner.registry.oci.manifest_client import Head, ManifestClient
 from pruner.registry.oci.transport import OciTransport
-from pruner.tasks import task_group
+from pruner.tasks import for_each
 
 TAGS_AT_ONCE: Final = 64
 """Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
@@ -110,17 +110,13 @@ class OciReader:
     async def _looked_at(self, registry: str, image: str, found: list[str], wanted: Wanted) -> list[Tag]:
         """The tags that are still there, in the order of their names."""
         tags: dict[str, Tag] = {}
-        waiting = iter(found)
 
-        async def work() -> None:
-            for name in waiting:
-                tag = await self._tag(Target(registry, image, name), wanted)
-                if tag is not None:
-                    tags[name] = tag
+        async def look(name: str) -> None:
+            tag = await self._tag(Target(registry, image, name), wanted)
+            if tag is not None:
+                tags[name] = tag
 
-        async with task_group() as group:
-            for _ in range(min(TAGS_AT_ONCE, len(found))):
-                group.start_soon(work)
+        await for_each(found, look, TAGS_AT_ONCE)
         _date_by_subject(tags)
         if wanted.orphans:
             await mark_orphans(self._manifests, image, tags, self._warn)

@@ -7,13 +7,12 @@ import msgspec
 from pruner.errors import ListingError, MalformedReplyError, ResponseError
 from pruner.model import Tag, Target
 from pruner.registry.base import TagReader, Want, want_everything
+from pruner.registry.oci.client import TAGS_AT_ONCE
 from pruner.registry.oci.facts import FactsReader
 from pruner.registry.oci.links import links_of, mark_orphans
 from pruner.registry.oci.manifest_client import ManifestClient
 from pruner.registry.oci.manifests import UnknownManifestError
-from pruner.tasks import task_group
-
-TAGS_AT_ONCE = 64
+from pruner.tasks import for_each
 
 
 class LinkedReader:
@@ -56,15 +55,11 @@ class LinkedReader:
         if not wanted.identity:
             return listed
         tags = {tag.name: tag for tag in listed}
-        waiting = iter(listed)
 
-        async def work() -> None:
-            for tag in waiting:
-                tags[tag.name] = await self._linked(tag)
+        async def link(tag: Tag) -> None:
+            tags[tag.name] = await self._linked(tag)
 
-        async with task_group() as group:
-            for _ in range(min(TAGS_AT_ONCE, len(listed))):
-                group.start_soon(work)
+        await for_each(listed, link, TAGS_AT_ONCE)
         if wanted.orphans:
             await mark_orphans(self._manifests, image, tags, self._warn)
         return [tags[tag.name] for tag in listed]

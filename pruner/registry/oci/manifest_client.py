@@ -49,8 +49,7 @@ class ManifestClient:
 
     async def content(self, image: str, digest: str) -> Content:
         """The bytes of ``digest``. ResponseError if they are not there, MalformedReplyError if others are."""
-        answer = await self._attempts.run(lambda: self._ask("GET", image, digest, missing_is_none=False))
-        assert answer is not None
+        answer = await self._attempts.run(lambda: self._send("GET", image, digest))
         if len(answer.body) > manifests.MAX_BYTES:
             raise MalformedReplyError(f"a manifest of {len(answer.body):,} bytes")
         if manifests.digest_of(answer.body) != digest:
@@ -114,15 +113,16 @@ class ManifestClient:
     def _scope(self, image: str, actions: str = "pull") -> str:
         return self._transport.location.scope(image, actions)
 
-    async def _ask(
-        self, method: str, image: str, reference: str, *, missing_is_none: bool = True
-    ) -> Answer | None:
-        path = self._path(image, f"manifests/{reference}")
+    async def _ask(self, method: str, image: str, reference: str) -> Answer | None:
+        """As ``_send``; None if the manifest is not there."""
         try:
-            return await self._transport.send(method, path, self._scope(image), ACCEPT)
+            return await self._send(method, image, reference)
         except ResponseError as error:
             # An answer to HEAD has no body that could say whose 404 it is.
-            missing = error.status == 404 and (method == "HEAD" or says_missing(error))
-            if missing and missing_is_none:
+            if error.status == 404 and (method == "HEAD" or says_missing(error)):
                 return None
             raise
+
+    async def _send(self, method: str, image: str, reference: str) -> Answer:
+        path = self._path(image, f"manifests/{reference}")
+        return await self._transport.send(method, path, self._scope(image), ACCEPT)

@@ -1,4 +1,4 @@
-"""Published constants of the OCI Distribution and Image specifications, shared by client and emulator."""
+"""Published constants of the OCI Distribution and Image specifications."""
 
 from typing import Final
 
@@ -22,10 +22,7 @@ HEADER_DIGEST: Final = "Docker-Content-Digest"
 BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"
 DENIED: Final = "DENIED"
 DIGEST_INVALID: Final = "DIGEST_INVALID"
-MANIFEST_BLOB_UNKNOWN: Final = "MANIFEST_BLOB_UNKNOWN"
-MANIFEST_INVALID: Final = "MANIFEST_INVALID"
 MANIFEST_UNKNOWN: Final = "MANIFEST_UNKNOWN"
 NAME_UNKNOWN: Final = "NAME_UNKNOWN"
-TOOMANYREQUESTS: Final = "TOOMANYREQUESTS"
 UNAUTHORIZED: Final = "UNAUTHORIZED"
 UNSUPPORTED: Final = "UNSUPPORTED"

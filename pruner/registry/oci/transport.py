@@ -9,11 +9,12 @@ from urllib.parse import urljoin, urlsplit
 
 from pruner.errors import InputError, LostReplyError, RedirectError, ResponseError
 from pruner.registry.deadline import Deadlines
-from pruner.registry.endpoint import parse_endpoint
+from pruner.registry.endpoint import parse_endpoint, request_target
 from pruner.registry.exchange import USER_AGENT, Answer, HttpClient
 from pruner.registry.oci.auth import Authorizer
 from pruner.registry.oci.errors import response_error
 from pruner.registry.oci.location import OciLocation
+from pruner.registry.oci.protocol import DENIED
 from pruner.text import clean_text
 
 COMMON_HEADERS: Final = {"User-Agent": USER_AGENT}
@@ -96,7 +97,7 @@ class OciTransport:
         answer = await self._with(fresh, method, path, headers, body)
         if answer.status == 401 and fresh.startswith("Bearer "):
             # The token server knows the login, and gave a token that does not suffice here.
-            raise ResponseError(403, "oci", "DENIED", "the login has no access to this repository")
+            raise ResponseError(403, "oci", DENIED, "the login has no access to this repository")
         return answer
 
     async def _with(
@@ -125,10 +126,10 @@ class OciTransport:
             parse_endpoint(new, allow_plain_http=new == self.location.origin)
         except (ValueError, InputError):
             raise RedirectError(f"a blob is said to be at {_shown(where)}") from None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not path.isascii() or not path.isprintable() or " " in path:
-            raise RedirectError("a blob is said to be at what is no URL")
-        return new, path
+        try:
+            return new, request_target(parts)
+        except ValueError:
+            raise RedirectError("a blob is said to be at what is no URL") from None
 
     def _other(self, origin: str) -> HttpClient:
         if origin == self.location.origin:
