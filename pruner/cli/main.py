@@ -43,7 +43,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pruner.cli.commands.{cmd_name}_")
+        module = importlib.import_module(f"pruner.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

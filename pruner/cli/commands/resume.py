@@ -29,6 +29,9 @@ from pruner.report.text import counted
 @click.command("resume", help="Go on with a run that was interrupted (by default the latest).")
 @click.argument("run", required=False, metavar="[RUN]")
 @max_age_option("7d")
+@click.option(
+    "--yes", "-y", is_flag=True, help="Accepted, for schedulers that say it everywhere: the run was confirmed."
+)
 @state_option
 @durable_option
 @deadline_option

@@ -41,7 +41,7 @@ EDIT_CHECK = "edit-check"
 def command(talk: Talk, /, policies: tuple[str, ...], output: Path | None, **rest: Any) -> int:
     """Plan and preview."""
     if policies[0] == EDIT_CHECK:
-        from pruner.cli.commands.apply_ import edit_check
+        from pruner.cli.commands.apply import edit_check
 
         return edit_check(policies[1:])
     loaded = load_policies(policies)
