@@ -30,7 +30,7 @@ from pruner.report.text import counted
 @click.argument("run", required=False, metavar="[RUN]")
 @max_age_option("7d")
 @click.option(
-    "--yes", "-y", is_flag=True, help="Accepted, for schedulers that say it everywhere: the run was confirmed."
+    "--yes", "-y", is_flag=True, help="Accepted for schedulers: the run was confirmed when it began."
 )
 @state_option
 @durable_option
