@@ -121,6 +121,10 @@ class ConnectError(RequestError):
     """The request was never sent: no connection could be made (DNS, refused, TLS, connect timeout)."""
 
 
+class HostNameError(ConnectError):
+    """The server's host name cannot be resolved."""
+
+
 class CertificateError(ConnectError):
     """The server's TLS certificate cannot be trusted. Trying again does not help."""
 

@@ -33,6 +33,11 @@ class Gate:
         self._essential: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def heard(self) -> bool:
+        """Whether the server has answered anything so far."""
+        return self.accepted_at is not None or self.refusals > 0
+
     async def acquire(self, *, essential: bool = False) -> float:
         """Wait for a slot; the moment (clock seconds) at which it was granted.
 

@@ -11,6 +11,7 @@ from pruner.engine.retry import Backoff, Verdict, classify_read
 from pruner.engine.retry_after import parse_retry_after
 from pruner.errors import (
     CredentialsError,
+    HostNameError,
     MalformedReplyError,
     QuotaError,
     RequestError,
@@ -59,6 +60,9 @@ class Governor:
                 if verdict not in (Verdict.RETRY, Verdict.THROTTLED):
                     raise_stop(verdict, error)
                 self._check_throttled(began, error)
+                if isinstance(error, HostNameError) and not self.gate.heard:
+                    # A name that is mistyped is not found later either.
+                    raise_stop(verdict, error)
                 failures += verdict is Verdict.RETRY
                 if failures >= self._backoff.attempts:
                     raise_stop(verdict, error)

@@ -10,6 +10,7 @@ from yarl import URL
 from pruner.errors import (
     CertificateError,
     ConnectError,
+    HostNameError,
     LostReplyError,
     MalformedReplyError,
     RequestError,
@@ -104,7 +105,7 @@ class AiohttpClient:
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
             return CertificateError(f"{origin}: the TLS certificate cannot be trusted: {_reason(error)}")
         if isinstance(error, aiohttp.ClientConnectorDNSError):
-            return ConnectError(f"{origin}: the host name cannot be resolved: {_reason(error)}")
+            return HostNameError(f"{origin}: the host name cannot be resolved: {_reason(error)}")
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return ConnectError(f"{origin}: no connection in time")
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):

@@ -15,7 +15,14 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from pruner import names
-from pruner.errors import CertificateError, ConnectError, InputError, RequestError, ResponseError
+from pruner.errors import (
+    CertificateError,
+    ConnectError,
+    HostNameError,
+    InputError,
+    RequestError,
+    ResponseError,
+)
 from pruner.registry.endpoint import parse_endpoint, request_target
 from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.oci.challenge import Challenge, challenges
@@ -135,8 +142,8 @@ class Authorizer:
                 answer = await self._ask(client, target, parameters.get("service"), scope)
         except TimeoutError:
             raise ConnectError(f"the token server {client_name(parameters)} does not answer") from None
-        except CertificateError as error:
-            raise CertificateError(f"the token server {client_name(parameters)}: {error}") from None
+        except (CertificateError, HostNameError) as error:
+            raise type(error)(f"the token server {client_name(parameters)}: {error}") from None
         except RequestError as error:
             # Nothing was sent to the registry itself.
             raise ConnectError(f"the token server {client_name(parameters)}: {error}") from None

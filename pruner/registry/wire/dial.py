@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import start_connection
 
-from pruner.errors import CertificateError, ConnectError
+from pruner.errors import CertificateError, ConnectError, HostNameError
 from pruner.registry.exchange import CONNECT_TIMEOUT_SECONDS, DNS_SECONDS, reason
 
 _ATTEMPT_DELAY_SECONDS = 0.25
@@ -34,14 +34,14 @@ class Dialer:
         self._resolved_at = 0.0
 
     async def connect(self, protocol: Callable[[], P]) -> P:
-        """A new connection. ConnectError or CertificateError; nothing was sent then."""
+        """A new connection. ConnectError (of some kind); nothing was sent then."""
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._connect(protocol)
         except TimeoutError:
             error = ConnectError(f"{self._origin}: no connection in time")
         except socket.gaierror as cause:
-            error = ConnectError(f"{self._origin}: the host name cannot be resolved: {reason(cause)}")
+            error = HostNameError(f"{self._origin}: the host name cannot be resolved: {reason(cause)}")
         except ssl.SSLEOFError as cause:
             error = ConnectError(f"{self._origin}: no connection: {reason(cause)}")
         except (ssl.SSLError, ssl.CertificateError) as cause:
