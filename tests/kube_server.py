@@ -163,6 +163,7 @@ class KubeServer:
     requests: list = field(default_factory=list)
     ca: object = field(default_factory=trustme.CA)
     faults: list = field(default_factory=list)
+    holds: list = field(default_factory=list)
     version: int = 1000
     port: int = 0
     loop: object = None
@@ -244,6 +245,7 @@ class KubeServer:
     def hold(self, name, page=None):
         """Hold one answer back until the test releases it."""
         hold = Hold(self)
+        self.holds.append(hold)
         self.fail(name, hold, page)
         return hold
 
@@ -549,7 +551,7 @@ def kubeconfig(folder, contexts, current=None, name="kubeconfig"):
 
     ``contexts`` maps their names to (server, user) or (server, user, namespace): servers give the users
     (``token_user`` and so on). A mapping in the place of the server is the cluster as the file has it. The
-    current context is the first one unless ``current`` names another; an empty ``current`` is written as such.
+    current context is the first one unless ``current`` names another; an empty one is written as such.
     """
     document = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
     document |= {"clusters": [], "users": [], "contexts": []}
@@ -1140,7 +1142,9 @@ def serving(server=None):
     """Serve in a thread of its own while the block lasts."""
     server = server or KubeServer()
     started = Future()
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, started)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_serve(server, started)), name="kube-server", daemon=True
+    )
     thread.start()
     finish = started.result(10)
     try:
@@ -1166,4 +1170,9 @@ async def _serve(server, started):
     finish = asyncio.Event()
     started.set_result(finish)
     await finish.wait()
+    for hold in server.holds:
+        hold.release()
+    # A TLS connection that is closed in good order would wait for its client, which may never answer.
+    for connection in runner.server.connections:
+        connection.transport.abort()
     await runner.cleanup()
