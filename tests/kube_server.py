@@ -267,10 +267,10 @@ class KubeServer:
         self.tokens[token] = name
         return {"token": token}
 
-    def token_file_user(self, folder, name=USER, token=None):
-        """As ``token_user``, the token in a file."""
+    def token_file_user(self, folder, name=USER, token=None, end=""):
+        """As ``token_user``, the token in the file ``token``, followed by ``end``, such as a newline."""
         path = Path(folder) / "token"
-        path.write_text(self.token_user(name, token)["token"] + "\n")
+        path.write_text(self.token_user(name, token)["token"] + end)
         return {"tokenFile": str(path)}
 
     def certificate_user(self, name=USER, organization="system:authenticated", authority=None):
@@ -1142,9 +1142,7 @@ def serving(server=None):
     """Serve in a thread of its own while the block lasts."""
     server = server or KubeServer()
     started = Future()
-    thread = threading.Thread(
-        target=lambda: asyncio.run(_serve(server, started)), name="kube-server", daemon=True
-    )
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, started)), daemon=True)
     thread.start()
     finish = started.result(10)
     try:
