@@ -35,7 +35,7 @@ from pruner.registry.secret import Secret
 class MemoryReader:
     """Lists images without asking anybody: every image has the tags of ``benchmarks.work``."""
 
-    async def registries(self) -> list[str]:
+    async def registries(self) -> dict[str, tuple[str, ...]]:
         """The one registry."""
         return [work.REGISTRY]
 

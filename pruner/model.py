@@ -96,6 +96,7 @@ class ReasonKind(StrEnum):
     EXPLICIT_TARGET = "explicit_target"
     KEEP_RULE = "keep_rule"
     HOLD = "hold"
+    IN_USE = "in_use"
     UNMATCHED = "unmatched"
     UNKNOWN_AGE = "unknown_age"
     UNKNOWN_FACT = "unknown_fact"

@@ -11,8 +11,8 @@ import pytest
 import pruner
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["cli", "report", "engine", "plan", "policy", "registry"]
-GROUND = {"model", "errors", "names", "files", "tasks", "text", "room"}
+LAYERS = ["cli", "report", "engine", "plan", "policy", "registry", "workloads"]
+GROUND = {"model", "errors", "names", "files", "tasks", "text", "room", "references"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,8 @@ def test_the_emulator_shares_only_published_constants_with_the_client():
 
 def test_deciding_is_pure():
     """No clock, no randomness, no I/O where decisions are made."""
-    pure = ["policy/retention.py", "policy/conditions.py", "plan/guards.py", "engine/retry.py"]
+    pure = ["policy/retention.py", "policy/in_use.py", "workloads/objects.py"]
+    pure += ["policy/conditions.py", "plan/guards.py", "engine/retry.py"]
     pure += ["engine/pacer.py", "engine/breaker.py", "engine/recheck.py", "policy/semver.py"]
     for name in pure:
         tree = ast.parse((ROOT / "pruner" / name).read_text())

@@ -91,7 +91,7 @@ async def test_images_and_tags_in_pages(server, auth):
         server.image("team/web", f"t{number}", OLD)
     server.image("other/app", "v1", OLD)
     async with reader_of(server) as reader:
-        assert await reader.registries() == ["lab"]
+        assert await reader.registries() == {"lab": (f"127.0.0.1:{server.port}/team",)}
         assert await reader.images("lab") == [*(f"app-{n}" for n in range(10)), "web"]
         assert [tag.name for tag in await reader.tags("lab", "web")] == [f"t{n}" for n in range(10)]
 

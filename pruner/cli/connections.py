@@ -19,6 +19,7 @@ from pruner.cli.places import (
     endpoint_asked_for,
     ncr_door_of,
     place_of,
+    pulled_from,
     with_oci,
 )
 from pruner.cli.talk import Talk
@@ -28,6 +29,8 @@ from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.retry import Backoff
+from pruner.plan.in_use import with_places
+from pruner.plan.inventory import Places
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.clients import new_client, proxy_for
@@ -245,13 +248,15 @@ class Connections:
                 limit = pacer.estimate is not None
                 save_rate(self._state, str(place.at), connection.account, rate, limit=limit)
 
-    def facts(self) -> dict[str, RegistryFacts]:
-        """Where each registry is, for the plan."""
-        return {
-            registry: place.facts(self._settings.get(registry))
-            for registry, place in sorted(self._places.items())
-            if registry
-        }
+    def facts(self, places: Places) -> dict[str, RegistryFacts]:
+        """Where each registry is, for the plan; ``places`` are where images are pulled from."""
+        found = {}
+        for registry, place in sorted(self._places.items()):
+            if registry:
+                own = self._settings.get(registry)
+                known = (*places.ours.get(registry, ()), *pulled_from(registry, place, own))
+                found[registry] = with_places(place.facts(own), known)
+        return found
 
     def readers(self) -> "dict[str, TagReader]":
         """The reader of each registry."""

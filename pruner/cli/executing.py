@@ -24,6 +24,7 @@ from pruner.engine.state import RunState
 from pruner.errors import RefusedError
 from pruner.model import StopKind
 from pruner.plan.file import Plan
+from pruner.policy.in_use import InUse
 from pruner.tasks import task_group
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ async def execute(
     state_dir: Path,
     options: ExecutionOptions,
     talk: Talk,
+    in_use: InUse | None = None,
 ) -> None:
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
@@ -76,6 +78,7 @@ async def execute(
             ExecutorSettings(workers=connections.concurrency),
             dice=Random(),  # noqa: S311 - jitter, not a secret
             keeper=keeper,
+            in_use=in_use,
         )
         try:
             cancelled = await _supervised(

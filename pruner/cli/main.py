@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "forecast": "Show what becomes deletable day by day.",
     "test": "Run tests of policies.",
     "inventory": "Save what registries hold, for deciding offline.",
+    "in-use": "Save which images Kubernetes clusters use, so that they are kept.",
     "list": "List registries, images or tags.",
     "import": "Turn the cleanup policy of another tool into one of ours.",
     "schema": "Print the JSON Schema of policy files.",

@@ -45,6 +45,16 @@ class OciPlace:
 Place = NcrPlace | OciPlace
 
 
+def pulled_from(registry: str, place: Place, own: RegistrySettings | None) -> tuple[str, ...]:
+    """Where workloads pull the images of a registry from, as far as it is known without asking it."""
+    also = own.also_pulled_from if own is not None else ()
+    if isinstance(place, OciPlace):
+        return (place.at.place, *also)
+    if place.region is None:
+        return also
+    return (docker_registry_url(place.region, registry).removeprefix("https://"), *also)
+
+
 def endpoint_asked_for(options: ConnectionOptions) -> str | None:
     """The endpoint that the command line or the environment names, or None."""
     if options.endpoint and options.region:

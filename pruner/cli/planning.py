@@ -5,24 +5,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from pruner import names
 from pruner.cli.connections import Connections
 from pruner.cli.options import ConnectionOptions
+from pruner.cli.proving import InUseOptions, Proved, prove
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.files import atomic_file
 from pruner.plan.build import PlanBuilder, PlanRequest
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import Guards
+from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Take, check_registries, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
 from pruner.plan.settings import settings_of
 from pruner.plan.true_bytes import TrueBytes
+from pruner.policy.in_use import InUse, of_registry
 from pruner.policy.policy import PolicySet
 from pruner.policy.retention import RegistryPolicies
+from pruner.report.text import counted
 
 
 def indexed(
@@ -40,13 +46,36 @@ def indexed(
     }
 
 
+def protect(index: Mapping[str, RegistryPolicies], in_use: InUse) -> None:
+    """From now on, what is in use stays."""
+    for registry, policies in index.items():
+        policies.protect(of_registry(in_use, registry))
+
+
+class Planned(NamedTuple):
+    """A plan, and what was in use when it was made."""
+
+    plan: Plan
+    in_use: InUse
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where tags come from: a saved inventory, or the registry. ``now`` in epoch milliseconds."""
+    """Where tags come from: a saved inventory, or the registry. ``now`` in epoch milliseconds.
+
+    Without ``in_use`` nobody asks for a proof of that, not even if a policy does: nothing will be deleted.
+    """
 
     connection: ConnectionOptions
     inventory: InventoryFile | None = None
     now: int | None = None
+    in_use: InUseOptions | None = None
+
+    def prove(self, policies: PolicySet) -> Proved | None:
+        """The proof of what is in use, if one is asked for; RefusedError says what is missing."""
+        if self.in_use is None:
+            return None
+        return prove(policies, self.in_use, self.moment, is_live=self.inventory is None)
 
     @property
     def moment(self) -> int:
@@ -59,13 +88,18 @@ class Source:
 async def feed_images(
     source: Source, policies: PolicySet, index: Mapping[str, RegistryPolicies], take: Take, talk: Talk
 ) -> None:
-    """Give ``take`` every image that ``policies`` concern."""
+    """Give ``take`` every image that ``policies`` concern, and protect in ``index`` what is in use."""
+    proved = source.prove(policies)
     if source.inventory is not None:
+        if proved is not None:
+            protect(index, proved.in_use(facts_of(source.inventory, policies)))
         replay(source.inventory, index, take)
         return
     async with Connections(source.connection, policies.registries, talk) as connections:
         await connections.open(policies.registry_names)
-        await check_registries(connections.readers())
+        places = await check_registries(connections.readers())
+        if proved is not None:
+            protect(index, proved.in_use(connections.facts(places), places.others))
         await list_images(connections.readers(), index, take, connections.concurrency)
 
 
@@ -76,41 +110,69 @@ async def plan_live(
     path: Path,
     talk: Talk,
     *,
+    in_use: InUseOptions | None = None,
     true_bytes: bool = False,
-) -> Plan:
+) -> Planned:
     """List what ``policies`` concern, decide, and write a plan to ``path``, if asked with what is freed."""
+    now = int(time.time() * 1000)
+    proved = prove(policies, in_use or InUseOptions(), now)
     await connections.open(policies.registry_names)
     readers = connections.readers()
-    await check_registries(readers)
+    places = await check_registries(readers)
     facts = {
         name: msgspec.structs.replace(known, undo=any(item.undo for item in policies.in_registry(name)))
-        for name, known in connections.facts().items()
+        for name, known in connections.facts(places).items()
     }
+    used = proved.in_use(facts, places.others) if proved is not None else {}
     index = indexed(policies, guards.keep_at_least, facts)
-    now = int(time.time() * 1000)
-    request = PlanRequest(policies, facts, guards, now, now)
+    protect(index, used)
+    request = PlanRequest(policies, facts, guards, now, now, proved.facts if proved is not None else None)
     with atomic_file(path) as file, tempfile.TemporaryDirectory(prefix="pruner-") as folder:
         blobs = {registry: reader.blobs_of for registry, reader in readers.items()}
         counter = TrueBytes(Path(folder), blobs) if true_bytes else None
         builder = PlanBuilder(request, index, file, counter)
         await list_images(readers, index, builder.take, connections.concurrency, all_facts=true_bytes)
         footer = builder.finish()
+    _say_in_use(proved, builder.in_use, talk)
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
-    return open_plan(path)
+    return Planned(open_plan(path), used)
 
 
-def plan_offline(source: Source, policies: PolicySet, guards: Guards, path: Path) -> Plan:
+def _say_in_use(proved: Proved | None, tags: int, talk: Talk | None) -> None:
+    if proved is not None and talk is not None:
+        read = ", ".join(names.printable(source.name) for source in proved.proof.sources)
+        uses = counted(len(proved.proof.uses), "use")
+        talk.say(f"In use: {uses} of images read in {read}; {counted(tags, 'tag')} stay for that")
+
+
+def facts_of(inventory: InventoryFile, policies: PolicySet) -> dict[str, RegistryFacts]:
+    """What an inventory, and the policies, say of the registries that the policies act on."""
+    facts = {}
+    for name in policies.registry_names:
+        if name in inventory.header.registries:
+            own = policies.registries.get(name)
+            facts[name] = with_places(inventory.header.registries[name], own.also_pulled_from if own else ())
+    return facts
+
+
+def plan_offline(
+    source: Source, policies: PolicySet, guards: Guards, path: Path, talk: Talk | None = None
+) -> Plan:
     """Decide from a saved inventory and write a plan to ``path``; touches no network."""
     inventory = source.inventory
     assert inventory is not None
-    named = set(policies.registry_names)
-    facts = {name: known for name, known in inventory.header.registries.items() if name in named}
+    proved = source.prove(policies)
+    facts = facts_of(inventory, policies)
     index = indexed(policies, guards.keep_at_least, facts)
-    request = PlanRequest(policies, facts, guards, inventory.header.listed_at, source.moment)
+    if proved is not None:
+        protect(index, proved.in_use(facts))
+    listed_at, known = inventory.header.listed_at, proved.facts if proved is not None else None
+    request = PlanRequest(policies, facts, guards, listed_at, source.moment, known)
     with atomic_file(path) as file:
         builder = PlanBuilder(request, index, file)
         replay(inventory, index, builder.take)
         builder.finish()
+    _say_in_use(proved, builder.in_use, talk)
     return open_plan(path)
 
 
@@ -127,6 +189,9 @@ async def make_plan(
     if source.inventory is not None:
         if true_bytes:
             raise InputError("--true-bytes reads manifests, which an inventory does not have; leave one out")
-        return plan_offline(source, policies, guards, path)
+        return plan_offline(source, policies, guards, path, talk)
     async with Connections(source.connection, policies.registries, talk) as connections:
-        return await plan_live(connections, policies, guards, path, talk, true_bytes=true_bytes)
+        planned = await plan_live(
+            connections, policies, guards, path, talk, in_use=source.in_use, true_bytes=true_bytes
+        )
+    return planned.plan

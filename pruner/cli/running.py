@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pruner.cli.executing import ExecutionOptions, execute, kept_registries
 from pruner.cli.options import ConnectionOptions, split_connection
 from pruner.cli.planning import Source, make_plan, plan_live
 from pruner.cli.previewing import show_preview
+from pruner.cli.proving import InUseOptions, Proved, split_in_use
 from pruner.cli.talk import Talk
 from pruner.engine.history import planned_before
 from pruner.engine.runs import RunDirectory, new_run, state_directory
@@ -27,6 +28,7 @@ from pruner.plan.file import Plan
 from pruner.plan.guards import Guards, check_growth
 from pruner.plan.inventory import check_registries
 from pruner.plan.inventory_file import InventoryFile
+from pruner.policy.in_use import InUse
 from pruner.policy.policy import PolicySet
 from pruner.report.preview import markdown_lines
 from pruner.report.summary import exit_code
@@ -53,6 +55,7 @@ class RunOptions:
     max_growth: float | None = None
     step_summary: bool = False
     true_bytes: bool = False
+    in_use: InUseOptions = field(default_factory=InUseOptions)
 
 
 class ReportError(PrunerError):
@@ -71,14 +74,14 @@ def options_from(values: dict[str, Any]) -> RunOptions:
     execution = ExecutionOptions(
         values.pop("durable", False), values.pop("deadline", None), values.pop("keep_manifests", False)
     )
-    return RunOptions(connection, guards, execution, **values)
+    return RunOptions(connection, guards, execution, in_use=split_in_use(values), **values)
 
 
 async def preview_only(
     policies: PolicySet, options: RunOptions, talk: Talk, output: Path | None = None
 ) -> ExitCode:
     """Plan and show what would go. The same code as the real thing, up to the DELETE."""
-    source = Source(options.connection, options.inventory, options.now)
+    source = Source(options.connection, options.inventory, options.now, options.in_use)
     if output is not None:
         plan = await make_plan(source, policies, options.guards, output, talk, true_bytes=options.true_bytes)
         _present(plan, options)
@@ -107,24 +110,27 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     run = new_run(state, time.time())
     try:
         async with Connections(options.connection, policies.registries, talk, state=state) as connections:
-            plan = await plan_live(connections, policies, options.guards, run.plan, talk)
+            plan, in_use = await plan_live(
+                connections, policies, options.guards, run.plan, talk, in_use=options.in_use
+            )
             # What is missing to keep manifests is better said before the question.
             await connections.open_doors(kept_registries(plan, options.execution))
             show_preview(plan, options.form, all_tags=options.all_tags)
             before_deleting(plan, run, state, options)
-            return await carry_out(connections, plan, run, state, options, talk)
+            return await carry_out(connections, plan, run, state, options, talk, in_use)
     finally:
         forget_unused(run)
 
 
-async def connect(connections: Connections, plan: Plan) -> None:
-    """Connect to the registries of an earlier plan.
+async def connect(connections: Connections, plan: Plan, proved: Proved | None = None) -> InUse:
+    """Connect to the registries of an earlier plan; what is in use of them, by a new proof.
 
     Raises UnknownRegistryError where the account has none of that name: to the key of another account all
     of its tags would look as if they were gone.
     """
     await connections.open(sorted(plan.header.registries))
-    await check_registries(connections.readers())
+    places = await check_registries(connections.readers())
+    return {} if proved is None else proved.in_use(connections.facts(places), places.others)
 
 
 async def carry_out(
@@ -134,9 +140,10 @@ async def carry_out(
     state: Path,
     options: RunOptions,
     talk: Talk,
+    in_use: InUse | None = None,
 ) -> ExitCode:
     """Execute a plan and report on it."""
-    await execute(connections, plan, run, state, options.execution, talk)
+    await execute(connections, plan, run, state, options.execution, talk, in_use)
     try:
         report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
     except InputError as error:

@@ -23,6 +23,7 @@ from pruner.engine.state import RunState
 from pruner.errors import ListingError, PrunerError, RequestError, ResponseError
 from pruner.model import Outcome, Status, StopKind, Target
 from pruner.plan.records import Entry, ImageRecord
+from pruner.policy.in_use import InUse
 from pruner.registry.base import Deletion
 from pruner.tasks import task_group
 
@@ -70,7 +71,7 @@ class ExecutorSettings:
 class Executor:
     """Carries a plan out. ``clock`` is monotonic seconds, ``wall_clock`` epoch seconds.
 
-    With a ``keeper`` a tag is deleted only after its manifest is kept.
+    With a ``keeper`` a tag is deleted only after its manifest is kept; what is ``in_use`` is left alone.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Executor:
         *,
         dice: Random,
         keeper: "Keeper | None" = None,
+        in_use: InUse | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -92,6 +94,7 @@ class Executor:
         self._budget = RetryBudget(settings.budget)
         self._dice = dice
         self._keeper = keeper
+        self._in_use = in_use
         self._clock = clock
         self._wall_clock = wall_clock
         self._refused_in_a_row: dict[str, int] = {}
@@ -109,7 +112,16 @@ class Executor:
 
     async def _run_lane(self, images: Iterator[tuple[ImageRecord, list[Entry]]], progress: Progress) -> None:
         workers = self._settings.workers
-        feed = Feed(images, self._access, self._state, progress, self._end, self.stop_registry, workers)
+        feed = Feed(
+            images,
+            self._access,
+            self._state,
+            progress,
+            self._end,
+            self.stop_registry,
+            workers,
+            self._in_use,
+        )
         try:
             async with task_group() as helpers:
                 helpers.start_soon(self._abandon_when_stopping, feed)

@@ -20,6 +20,7 @@ from pruner.errors import (
 )
 from pruner.model import Outcome, Status, StopKind, Tag
 from pruner.plan.records import Entry, ImageRecord
+from pruner.policy.in_use import InUse
 from pruner.registry.base import Wanted
 
 IMAGES_AHEAD: Final = 4
@@ -46,6 +47,7 @@ class Feed:
         ended: Ended,
         stop_registry: Callable[[str, str], None],
         workers: int,
+        in_use: InUse | None = None,
     ) -> None:
         self._images = images
         self._access = access
@@ -53,6 +55,7 @@ class Feed:
         self._progress = progress
         self._ended = ended
         self._stop_registry = stop_registry
+        self._in_use = in_use or {}
         self._ready: deque[Entry] = deque()
         self._send, self._receive = anyio.create_memory_object_stream[list[Entry]]()
         self._fetching = anyio.Lock()
@@ -125,7 +128,8 @@ class Feed:
             return []
         claimed = self._progress.claimed
         taken = {e.digest for e in entries if e.seq in claimed} if record.takes_siblings else ()
-        checked = compare(record, left, tags, claimed, taken)
+        used = self._in_use.get((record.registry, record.image))
+        checked = compare(record, left, tags, claimed, taken, used)
         for entry, outcome in checked.ended:
             self._ended(entry, outcome)
         return checked.ready

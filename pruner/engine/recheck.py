@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pruner.model import Outcome, ReasonKind, Status, Tag
 from pruner.plan.records import Entry, ImageRecord
+from pruner.policy.in_use import ImageUse
 from pruner.policy.retention import short
 
 CONFIRMED_BY_READING = "its DELETE was sent before the run was cut off, and it is not there any more"
@@ -28,15 +29,17 @@ def compare(
     tags: Iterable[Tag] | None,
     claimed: Container[int] = (),
     claimed_digests: Container[str | None] = (),
+    in_use: ImageUse | None = None,
 ) -> Checked:
     """Compare the ``entries`` of one image that are still to do with its ``tags`` now (None: no image).
 
     ``claimed`` are the entries whose DELETE was begun by an earlier session, ``claimed_digests`` the digests
-    of those that take their siblings along. A tag is left alone
-    (``changed``) when its digest is not the planned one, when it was pushed again, when it was pulled and
-    the policy asks for that, when a tag that stays may be the same image, or when too few would stay.
+    of those that take their siblings along. A tag is left alone (``changed``) when its digest is not the
+    planned one, when it was pushed again, when it is ``in_use``, when it was pulled and the policy asks for
+    that, when a tag that stays may be the same image, or when too few would stay.
     """
     now = {tag.target.tag: tag for tag in tags or ()}
+    used = {} if in_use is None else in_use.protected(now.values())
     checked = Checked([], [])
     ready: dict[str, Entry] = {}
     for entry in entries:
@@ -46,7 +49,7 @@ def compare(
             status = Status.DELETED if ours else Status.GONE
             note = CONFIRMED_BY_READING if ours else None
             checked.ended.append((entry, outcome_of(entry, status, note)))
-        elif (change := _change(record, entry, tag)) is not None:
+        elif (change := used.get(entry.tag) or _change(record, entry, tag)) is not None:
             checked.ended.append((entry, outcome_of(entry, Status.CHANGED, change)))
         else:
             ready[entry.tag] = entry

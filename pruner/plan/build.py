@@ -17,6 +17,7 @@ from pruner.plan.records import (
     Footer,
     Header,
     ImageRecord,
+    InUseFacts,
     KeptTarget,
     RegistryFacts,
 )
@@ -37,6 +38,7 @@ class PlanRequest:
     guards: Guards
     listed_at: int
     now: int
+    in_use: InUseFacts | None = None
 
     def header(self) -> Header:
         """The header of the plan."""
@@ -50,6 +52,7 @@ class PlanRequest:
             listed_at=self.listed_at,
             decided_at=self.now,
             guards=self.guards.described(),
+            in_use=self.in_use,
         )
 
 
@@ -68,6 +71,8 @@ class PlanBuilder:
         self._policies = policies
         self._writer = PlanWriter(file, request.header())
         self._guards = GuardCounter.of(request.guards, request.policies.policies)
+        self.in_use = 0
+        """How many tags stay because they are in use."""
 
     def take(self, listing: ImageListing) -> None:
         """Decide one image and write what goes."""
@@ -77,6 +82,8 @@ class PlanBuilder:
         self._writer.listed(len(tags))
         if self._true_bytes is not None:
             self._true_bytes.take(listing.registry, listing.image, decisions)
+        if policies.in_use is not None:
+            self.in_use += sum(item.reasons[0].kind is ReasonKind.IN_USE for item in decisions)
         going = [decision for decision in decisions if decision.action is Action.DELETE]
         missing = _missing_targets(listing, policies)
         for decision in decisions:

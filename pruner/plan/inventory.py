@@ -37,9 +37,16 @@ class UnknownRegistryError(UnreachableError):
     """A registry that the account does not have: a typo must not look like a thousand missing tags."""
 
 
-async def check_registries(readers: Mapping[str, TagReader]) -> None:
+class Places(NamedTuple):
+    """Where the images of our registries, and of the account's others, are pulled from."""
+
+    ours: dict[str, tuple[str, ...]]
+    others: frozenset[str]
+
+
+async def check_registries(readers: Mapping[str, TagReader]) -> Places:
     """Raise UnknownRegistryError unless each registry exists for the reader it goes with."""
-    known: dict[int, list[str]] = {}
+    known: dict[int, dict[str, tuple[str, ...]]] = {}
     for registry, reader in readers.items():
         if id(reader) not in known:
             known[id(reader)] = await reader.registries()
@@ -47,10 +54,13 @@ async def check_registries(readers: Mapping[str, TagReader]) -> None:
         if registry not in existing:
             close = difflib.get_close_matches(registry, existing, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
-            listed = ", ".join(names.printable(name) for name in existing[:10]) or "none"
+            listed = ", ".join(names.printable(name) for name in list(existing)[:10]) or "none"
             raise UnknownRegistryError(
                 f"registry '{registry}' does not exist at this endpoint (there: {listed}){hint}"
             )
+    ours = {registry: known[id(reader)][registry] for registry, reader in readers.items()}
+    every = {place for found in known.values() for places in found.values() for place in places}
+    return Places(ours, frozenset(every.difference(*ours.values())))
 
 
 async def list_images(

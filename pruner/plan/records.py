@@ -14,7 +14,8 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a registry was listed. ``endpoint`` is the URL of an ``oci`` one.
 
     ``v2_url`` is where an NCR registry speaks the Docker Registry API, if not at its usual name; ``undo``
-    says that a policy asks to keep the manifests of what goes, ``graph`` that they are read.
+    says that a policy asks to keep the manifests of what goes, ``graph`` that they are read. ``pulled_from``
+    are the places, as ``host[/prefix]``, where workloads pull its images from.
     """
 
     endpoint: str
@@ -26,13 +27,27 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     v2_url: str | None = None
     undo: bool = False
     graph: bool = False
+    pulled_from: tuple[str, ...] = ()
 
 
-class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
+class InUseFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The proof of what is in use that a plan was made with.
+
+    ``read_at`` says of each source when it was read (epoch milliseconds), ``demanded`` which sources policies
+    ask for, ``max_age`` (milliseconds) how old it may be when the plan is carried out.
+    """
+
+    read_at: dict[str, int]
+    demanded: tuple[str, ...]
+    max_age: int
+    other_hosts: tuple[str, ...] = ()
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type", omit_defaults=True):
     """The first line.
 
     ``listed_at`` is when the registry was listed, ``decided_at`` the moment that ages were judged at; both
-    in epoch milliseconds.
+    in epoch milliseconds. ``in_use`` is there if the plan was made with a proof of what is in use.
     """
 
     format: str
@@ -44,6 +59,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
     listed_at: int
     decided_at: int
     guards: dict[str, Any]
+    in_use: InUseFacts | None = None
 
 
 class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", omit_defaults=True):

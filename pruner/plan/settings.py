@@ -31,6 +31,7 @@ def settings_of(registries: Mapping[str, RegistryFacts]) -> dict[str, RegistrySe
             delete_by=facts.delete_by,
             v2_url=facts.v2_url,
             graph=facts.graph,
+            also_pulled_from=facts.pulled_from,
         )
         for registry, facts in registries.items()
     }

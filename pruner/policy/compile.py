@@ -9,6 +9,7 @@ from pruner.policy import patterns
 from pruner.policy.document import (
     Document,
     ImageTagsDocument,
+    InUseDocument,
     LimitsDocument,
     PolicyDocument,
     RegexDocument,
@@ -18,8 +19,10 @@ from pruner.policy.document import (
     format_size,
 )
 from pruner.policy.duration import format_duration
+from pruner.policy.in_use import DEFAULT_MAX_AGE_MS, InUseDemand
 from pruner.policy.policy import ExplicitTarget, Hold, Limits, Policy, RegistrySettings, Rule
 from pruner.policy.semver import parse_range
+from pruner.references import normal_place
 
 _LABEL_LENGTH: Final = 240
 
@@ -53,6 +56,7 @@ def _settings(item: RegistryDocument, source: str) -> RegistrySettings:
         item.delete_by or "auto",
         item.v2_url,
         item.graph is True,
+        tuple(map(normal_place, item.also_pulled_from or ())),
     )
 
 
@@ -71,7 +75,13 @@ def _policy(item: PolicyDocument, path: Path, locate: Locate) -> Policy:
         limits=_limits(item.limits),
         delete_shared=item.shared_digest == "delete",
         undo=item.undo is True,
+        in_use=None if item.in_use is None else _in_use(item.in_use),
     )
+
+
+def _in_use(item: InUseDocument) -> InUseDemand:
+    max_age = DEFAULT_MAX_AGE_MS if item.max_age is None else item.max_age
+    return InUseDemand(tuple(item.clusters), max_age, tuple(item.other_hosts or ()))
 
 
 def _limits(item: LimitsDocument | None) -> Limits:

@@ -25,6 +25,7 @@ from pruner.policy import patterns
 from pruner.policy.duration import DURATION_RULE, parse_duration
 from pruner.policy.semver import parse_range
 from pruner.policy.yaml_source import NOTHING
+from pruner.references import normal_place
 from pruner.registry.oci.location import parse_location
 
 Region = Literal["KR", "SGN", "JPN", "gov-KR", "gov-KRS", "fin-KR"]
@@ -150,6 +151,14 @@ def _oci_url(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    try:
+        normal_place(value)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
     kinds |= {list: "a list", dict: "a map"}
@@ -173,6 +182,7 @@ Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
 Rate = Annotated[float, BeforeValidator(_rate), Field(gt=0, le=100_000)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
 OciUrl = Annotated[Url, AfterValidator(_oci_url)]
+PullPlace = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 RegistryName = Annotated[str, _name(names.check_registry)]
 ImageName = Annotated[str, _name(names.check_image)]
 TagName = Annotated[str, _name(names.check_tag)]
@@ -293,6 +303,18 @@ TargetDocument = Annotated[
 ]
 
 
+class InUseDocument(_Model):
+    """The proof of what is in use, from pruner in-use, without which nothing goes."""
+
+    clusters: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        description="The clusters, or other sources, that it has to cover."
+    )
+    max_age: Duration | None = Field(None, description="How old it may be (default 2h).")
+    other_hosts: Annotated[list[Glob], Field(min_length=1)] | None = Field(
+        None, description="Hosts that look like one of our registries and are none."
+    )
+
+
 class PolicyDocument(_Model):
     """One policy: either 'images' with 'delete' rules, or explicit 'targets'."""
 
@@ -306,6 +328,9 @@ class PolicyDocument(_Model):
     hold: list[Annotated[str, AfterValidator(_hold)]] | None = None
     undo: bool | None = Field(
         None, description="true: keep the manifest of each tag before it is deleted, for pruner undo."
+    )
+    in_use: InUseDocument | None = Field(
+        None, description="Ask for a proof of what is in use; what is in use stays."
     )
     shared_digest: Literal["keep", "delete"] | None = Field(
         None, description="keep (default): a tag that shares its digest with a kept tag is kept."
@@ -343,6 +368,9 @@ class RegistryDocument(_Model):
     )
     graph: bool | None = Field(
         None, description="true: read the manifests of an NCR registry, for what hangs together."
+    )
+    also_pulled_from: Annotated[list[PullPlace], Field(min_length=1)] | None = Field(
+        None, description="Other hosts, as host or host/prefix, where workloads pull its images from."
     )
     delete_by: Literal["auto", "tag", "digest"] | None = Field(
         None, description="What an oci registry deletes: a tag, or the manifest with all its tags."

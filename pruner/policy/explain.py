@@ -91,6 +91,7 @@ _CHANGES = {
     ReasonKind.COSIGN: "it goes and stays with the image it is attached to",
     ReasonKind.LINKED: "it goes when the other one goes, or does not refer to it any more",
     ReasonKind.HOLD: "only removing the hold could let it go",
+    ReasonKind.IN_USE: "it goes when nothing uses it any more",
     ReasonKind.UNKNOWN_AGE: "a new push gives it a time; naming it as an explicit target would delete it",
     ReasonKind.SHARED_DIGEST: "it goes when the other tag goes, or with 'shared_digest: delete'",
     ReasonKind.UNKNOWN_DIGEST: "naming the digest is the registry's part; 'shared_digest: delete' ignores it",
@@ -101,6 +102,7 @@ _CHANGES = {
 _OF_ATTACHMENTS = {
     ReasonKind.DELETE_RULE,
     ReasonKind.HOLD,
+    ReasonKind.IN_USE,
     ReasonKind.LINKED,
     ReasonKind.KEEP_RULE,
     ReasonKind.EXPLICIT_TARGET,

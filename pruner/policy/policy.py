@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from pruner.model import Target
 from pruner.policy.conditions import Conditions
+from pruner.policy.in_use import InUseDemand
 from pruner.policy.patterns import Matcher
 
 
@@ -79,6 +80,8 @@ class Policy:
     delete_shared: bool = False
     undo: bool = False
     """Whether the manifests of what goes are to be kept."""
+    in_use: InUseDemand | None = None
+    """The proof of what is in use that is asked for before anything goes."""
 
     @property
     def has_rules(self) -> bool:
@@ -105,6 +108,8 @@ class RegistrySettings:
     """Where an NCR registry speaks the Docker Registry API."""
     graph: bool = False
     """Whether that is asked what hangs together."""
+    also_pulled_from: tuple[str, ...] = ()
+    """Further places, as ``host[/prefix]``, where workloads pull the registry's images from."""
 
     @property
     def takes_siblings(self) -> bool:

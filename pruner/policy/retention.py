@@ -1,7 +1,8 @@
 """Deciding: (tags of an image, policies, clock) -> a decision for every tag. Pure and deterministic.
 
-The order of precedence, strongest first: a hold, a keep rule, facts that are not known, a digest shared
-with a kept tag, the fewest tags that stay, a delete rule or explicit target. What nothing selects stays.
+The order of precedence, strongest first: a hold, being in use, a keep rule, facts that are not known, a
+digest shared with a kept tag, the fewest tags that stay, a delete rule or explicit target. What nothing
+selects stays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from pruner.policy.conditions import (
     has_rank,
     judge,
 )
+from pruner.policy.in_use import ImageUse
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
@@ -56,6 +58,8 @@ class ImagePolicies:
     matching: tuple[Policy, ...] = ()
     takes_siblings: bool = False
     """Whether a deletion may take along every tag of the same digest."""
+    in_use: ImageUse | None = None
+    """What of the image is in use somewhere."""
 
     @property
     def asks_for_pulls(self) -> bool:
@@ -72,9 +76,14 @@ class RegistryPolicies:
     """
 
     def __init__(
-        self, policies: Sequence[Policy], keep_at_least: int | None = None, *, takes_siblings: bool = False
+        self,
+        policies: Sequence[Policy],
+        keep_at_least: int | None = None,
+        *,
+        takes_siblings: bool = False,
     ) -> None:
         self._takes_siblings = takes_siblings
+        self._in_use: Mapping[str, ImageUse] = {}
         self._by_rules = [policy for policy in policies if policy.selects is not None]
         self._holds = [hold for policy in policies for hold in policy.holds]
         self._keep_at_least = keep_at_least
@@ -88,6 +97,10 @@ class RegistryPolicies:
         for policy in self._spooled:
             if policy.spooled is not None:
                 self._explicit_images.update(policy.spooled.images(policy.registry))
+
+    def protect(self, in_use: Mapping[str, ImageUse]) -> None:
+        """From now on, what is ``in_use``, by image, stays."""
+        self._in_use = in_use
 
     @property
     def explicit_images(self) -> list[str]:
@@ -128,6 +141,7 @@ class RegistryPolicies:
             max(floors, default=0),
             matching,
             self._takes_siblings,
+            self._in_use.get(image),
         )
 
 
@@ -173,6 +187,7 @@ class _Decider:
     def decide(self) -> list[Decision]:
         self._select()
         self._protect_held()
+        self._protect_in_use()
         if self.candidates:
             self._protect_by_keep_rules()
             self._protect_related()
@@ -276,6 +291,16 @@ class _Decider:
                         del self.candidates[index]
                     self.reasons[index] = reason
                     self.kept_attachments.add(index)
+
+    def _protect_in_use(self) -> None:
+        if self.policies.in_use is None:
+            return
+        protected = self.policies.in_use.protected(self.table.tags)
+        for index, name in enumerate(self.table.names):
+            if name in protected and self.reasons[index].kind is not ReasonKind.HOLD:
+                self.candidates.pop(index, None)
+                self.reasons[index] = Reason(ReasonKind.IN_USE, protected[name])
+                self.kept_attachments.add(index)
 
     def _protect_related(self, *, attached: bool = False) -> None:
         """Keeping one tag can endanger another, so this goes on until nothing changes.

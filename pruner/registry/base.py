@@ -41,8 +41,11 @@ def want_everything(names: Sequence[str]) -> Wanted:
 class TagReader(Protocol):
     """Lists a registry. Every list is complete and consistent, or an error."""
 
-    async def registries(self) -> list[str]:
-        """The names of all registries of the account."""
+    async def registries(self) -> dict[str, tuple[str, ...]]:
+        """All registries of the account by name, each with the places where its images are pulled from.
+
+        A place is ``host`` or ``host/prefix``.
+        """
 
     async def images(self, registry: str) -> list[str]:
         """The names of all images of a registry, sorted."""

@@ -17,6 +17,7 @@ from pruner.cli.options import (
 )
 from pruner.cli.places import endpoint_asked_for
 from pruner.cli.previewing import show_preview
+from pruner.cli.proving import Proved, in_use_options, prove_again
 from pruner.cli.running import (
     RunOptions,
     before_deleting,
@@ -40,6 +41,7 @@ from pruner.report.text import counted
 @max_age_option("24h")
 @click.option("--allow-edited", is_flag=True, help="Accept a plan that deletions were removed from.")
 @run_options
+@in_use_options
 @form_option
 @connection_options
 @click.pass_obj
@@ -51,10 +53,11 @@ def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest:
     check_endpoint(verified.header.registries, endpoint_asked_for(options.connection))
     if verified.edits.altered:
         talk.say(f"Edited: {edits_text(verified.edits)}")
-    return run_async(lambda: _apply(verified, options, talk))
+    proved = prove_again(verified.header, options.in_use, int(time.time() * 1000))
+    return run_async(lambda: _apply(verified, proved, options, talk))
 
 
-async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
+async def _apply(plan: Plan, proved: Proved | None, options: RunOptions, talk: Talk) -> ExitCode:
     if options.dry_run:
         show_preview(plan, options.form, all_tags=options.all_tags)
         return ExitCode.DONE
@@ -70,8 +73,8 @@ async def _apply(plan: Plan, options: RunOptions, talk: Talk) -> ExitCode:
         before_deleting(own, run, state, options)
         settings = settings_of(own.header.registries)
         async with Connections(options.connection, settings, talk, state=state) as connections:
-            await connect(connections, own)
-            return await carry_out(connections, own, run, state, options, talk)
+            in_use = await connect(connections, own, proved)
+            return await carry_out(connections, own, run, state, options, talk, in_use)
     finally:
         forget_unused(run)
 

@@ -6,6 +6,7 @@ import click
 
 from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, format_options, guard_options, run_options
+from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
@@ -25,6 +26,7 @@ from pruner.policy.spool import TargetSpool
 @run_options
 @format_options
 @guard_options
+@in_use_options
 @connection_options
 @click.pass_obj
 def command(

@@ -9,6 +9,7 @@ import click
 from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, guard_options, offline_options, split_connection
 from pruner.cli.planning import Source, feed_images, indexed
+from pruner.cli.proving import in_use_options, split_in_use
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.model import Action, Target
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text")
 @offline_options
 @guard_options
+@in_use_options
 @connection_options
 @click.pass_obj
 def command(
@@ -46,7 +48,8 @@ def command(
     if not references and not everything:
         raise InputError("explain what? Name tags as registry/image:tag, or say --all")
     policies = load_policies(paths)
-    source = Source(split_connection(rest), inventory, now)
+    in_use = split_in_use(rest)
+    source = Source(split_connection(rest), inventory, now, in_use if in_use.files else None)
     explainer = _Explainer(indexed(policies, keep_at_least), source.moment, references, form)
     run_async(lambda: feed_images(source, policies, explainer.index, explainer.take, talk))
     explainer.finish()

@@ -39,12 +39,12 @@ async def _save(registries: list[str], output: Path, options: ConnectionOptions,
     async with Connections(options, {}, talk) as connections:
         if not registries:
             access = await connections.open_default()
-            registries = await access.reader.registries()
+            registries = list(await access.reader.registries())
         await connections.open(sorted(registries))
         readers = connections.readers()
-        await check_registries(readers)
+        places = await check_registries(readers)
         with atomic_file(output) as file, compressed(file, output) as stream:
-            writer = InventoryWriter(stream, connections.facts(), int(time.time() * 1000))
+            writer = InventoryWriter(stream, connections.facts(places), int(time.time() * 1000))
             await list_everything(readers, writer.take)
             writer.finish()
     talk.say(f"{counted(writer.tags, 'tag')} of {counted(writer.images, 'image')} written to {output}")

@@ -48,7 +48,7 @@ async def _list(registry: str, image: str, form: str, options: ConnectionOptions
     async with Connections(options, settings, talk) as connections:
         if not registry:
             access = await connections.open_default()
-            _show_names(await access.reader.registries(), form)
+            _show_names(list(await access.reader.registries()), form)
             return 0
         access = (await connections.open([registry]))[registry]
         await check_registries({registry: access.reader})

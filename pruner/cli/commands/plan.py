@@ -13,6 +13,7 @@ from pruner.cli.options import (
     offline_options,
     step_summary_option,
 )
+from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, preview_only
 from pruner.cli.talk import Talk
 from pruner.policy.loader import load_policies
@@ -36,6 +37,7 @@ EDIT_CHECK = "edit-check"
 @offline_options
 @format_options
 @guard_options
+@in_use_options
 @connection_options
 @click.pass_obj
 def command(talk: Talk, /, policies: tuple[str, ...], output: Path | None, **rest: Any) -> int:

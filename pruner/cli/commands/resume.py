@@ -15,6 +15,7 @@ from pruner.cli.options import (
     state_option,
 )
 from pruner.cli.places import endpoint_asked_for
+from pruner.cli.proving import in_use_options, prove_again
 from pruner.cli.running import RunOptions, carry_out, connect, options_from
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress
@@ -32,6 +33,7 @@ from pruner.report.text import counted
 @click.option(
     "--yes", "-y", is_flag=True, help="Accepted for schedulers: the run was confirmed when it began."
 )
+@in_use_options
 @state_option
 @durable_option
 @deadline_option
@@ -52,7 +54,9 @@ async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Ta
     if run.undo_journal.exists():
         raise RefusedError(f"run {run.run_id} was undone, at least in part; to delete again, make a new plan")
     plan = open_plan(run.plan, allow_edited=True)
-    check_age(plan.header, max_age, int(time.time() * 1000))
+    now = int(time.time() * 1000)
+    check_age(plan.header, max_age, now)
+    proved = prove_again(plan.header, options.in_use, now)
     state = state_directory(options.state_dir)
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
     left = plan.entries_left - progress.done.count
@@ -63,5 +67,5 @@ async def _resume(run: RunDirectory, options: RunOptions, max_age: int, talk: Ta
     async with Connections(
         options.connection, settings_of(plan.header.registries), talk, state=state
     ) as connections:
-        await connect(connections, plan)
-        return await carry_out(connections, plan, run, state, options, talk)
+        in_use = await connect(connections, plan, proved)
+        return await carry_out(connections, plan, run, state, options, talk, in_use)

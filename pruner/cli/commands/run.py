@@ -6,6 +6,7 @@ import click
 
 from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, format_options, guard_options, run_options
+from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
 from pruner.policy.loader import load_policies
@@ -16,6 +17,7 @@ from pruner.policy.loader import load_policies
 @run_options
 @format_options
 @guard_options
+@in_use_options
 @connection_options
 @click.pass_obj
 def command(talk: Talk, /, policies: tuple[str, ...], **rest: Any) -> int:

@@ -33,10 +33,11 @@ class NcrReader:
         self._room = room or Room(TAGS_AT_ONCE)
         self._page_size: int | None = PAGE_SIZE
 
-    async def registries(self) -> list[str]:
-        """The names of all registries of the account, sorted."""
+    async def registries(self) -> dict[str, tuple[str, ...]]:
+        """All registries of the account, sorted, each with its public and its private host."""
         items = await self._list("registries", paths.registries_path(), replies.read_name_page, _name)
-        return _checked(items, names.check_registry, "registries")
+        _checked(items, names.check_registry, "registries")
+        return {item.name: replies.hosts_of(item) for item in sorted(items, key=_name)}
 
     async def images(self, registry: str) -> list[str]:
         """The names of all images of ``registry``, sorted."""

@@ -1,5 +1,7 @@
 """Where NCR is: its regions by name."""
 
+import re
+from enum import Enum, auto
 from typing import Final
 
 from pruner import names
@@ -25,6 +27,28 @@ _DOCKER_HOSTS: Final = {
     "gov-KRS": "ncr.gov-ntruss.com",
     "fin-KR": "ncr.fin-ntruss.com",
 }
+
+
+_PULLED_FROM: Final = re.compile(
+    r"[a-z0-9-]+\.(?:(?:kr|sg|jp)\.)?(private-)?ncr\.(?:ntruss|gov-ntruss|fin-ntruss)\.com"
+)
+
+
+class NcrHost(Enum):
+    """What a host of NCR that images are pulled from is called after."""
+
+    PUBLIC = auto()
+    """The registry."""
+    PRIVATE = auto()
+    """Nothing that a person chose."""
+
+
+def ncr_host(host: str) -> NcrHost | None:
+    """Of which kind a host is; None for one that is not of NCR."""
+    match = _PULLED_FROM.fullmatch(host)
+    if match is None:
+        return None
+    return NcrHost.PRIVATE if match[1] else NcrHost.PUBLIC
 
 
 def docker_registry_url(region: str, registry: str) -> str:

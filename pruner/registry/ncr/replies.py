@@ -1,5 +1,6 @@
 """Successful NCR answers -> lists of names and tags. Unknown fields are ignored, wrong types are errors."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import msgspec
 from pruner import names
 from pruner.errors import InputError, MalformedReplyError
 from pruner.model import Tag, Target
+from pruner.references import normal_place
 from pruner.registry.paging import Page
 from pruner.registry.times import epoch_ms
 
@@ -31,9 +33,11 @@ class TagItem(msgspec.Struct, gc=False):
 
 
 class NameItem(msgspec.Struct, gc=False):
-    """One entry of a registry or image list."""
+    """One entry of a registry or image list; the hosts are those of a registry."""
 
     name: str
+    end_point: Any = None
+    private_end_point: Any = None
 
 
 class _Envelope(msgspec.Struct):
@@ -120,6 +124,16 @@ def _size(item: TagItem) -> int | None:
     if isinstance(size, str):
         size = int(size) if size.isascii() and size.isdecimal() and len(size) <= 18 else None
     return int(size) if size is not None and 1 <= size < 1e18 else None
+
+
+def hosts_of(item: NameItem) -> tuple[str, ...]:
+    """The hosts that a registry's images are pulled from, those that can be hosts."""
+    found = []
+    for host in (item.end_point, item.private_end_point):
+        if isinstance(host, str) and "/" not in host:
+            with contextlib.suppress(InputError):
+                found.append(normal_place(host))
+    return tuple(found)
 
 
 def checked_names(items: list[NameItem], check: Callable[[str], None], what: str) -> list[str]:

@@ -56,7 +56,7 @@ class OciReader:
     def _location(self) -> OciLocation:
         return self._transport.location
 
-    async def registries(self) -> list[str]:
+    async def registries(self) -> dict[str, tuple[str, ...]]:
         """The names that policies give this registry, after a look whether there is one."""
         answer = await self._attempts.run(lambda: self._transport.send("GET", "/v2/", CATALOG_SCOPE))
         kind = answer.headers.get("Content-Type", "")
@@ -65,7 +65,7 @@ class OciReader:
                 f"{self._location.origin} is not a registry: it answers /v2/ with HTTP {answer.status}, "
                 f"{names.printable(kind, 60) or 'of no type'}"
             )
-        return self._registry_names
+        return dict.fromkeys(self._registry_names, (self._location.place,))
 
     async def images(self, registry: str) -> list[str]:
         """The names of all images below the namespace, sorted."""

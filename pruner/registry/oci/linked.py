@@ -30,7 +30,7 @@ class LinkedReader:
         self._manifests = manifests
         self._warn = warn
 
-    async def registries(self) -> list[str]:
+    async def registries(self) -> dict[str, tuple[str, ...]]:
         """As the other API has them."""
         return await self._reader.registries()
 

@@ -5,6 +5,7 @@ from urllib.parse import quote, urlsplit
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.references import normal_host
 from pruner.registry.endpoint import parse_endpoint
 
 
@@ -22,6 +23,12 @@ class OciLocation:
     def host(self) -> str:
         """Host and port, as credentials are filed under."""
         return urlsplit(self.origin).netloc
+
+    @property
+    def place(self) -> str:
+        """Where workloads pull the images from, as ``host`` or ``host/namespace``."""
+        host = normal_host(self.host)
+        return f"{host}/{self.namespace}" if self.namespace else host
 
     def overlaps(self, other: "OciLocation") -> bool:
         """Whether some image may be in both."""

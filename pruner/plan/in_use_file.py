@@ -1,0 +1,136 @@
+"""Files that say which images are in use: written whole, verified whole.
+
+JSON Lines: a header with the sources that were read, a line for each use, a footer with their number and a
+SHA-256 over all lines before it. Format version 1.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final, Literal
+
+import msgspec
+
+from pruner import __version__, names
+from pruner.errors import InputError
+
+FORMAT: Final = "ncr-pruner.in-use"
+VERSION: Final = 1
+_MAX_LINE_BYTES: Final = 1024 * 1024
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A cluster, or a file of references. ``read_at`` in epoch milliseconds.
+
+    ``missing`` says what could not be read of it: then it proves nothing.
+    """
+
+    name: str
+    kind: Literal["kubernetes", "file"]
+    read_at: int
+    missing: tuple[str, ...] = ()
+
+
+class Use(msgspec.Struct, frozen=True, tag="use", tag_field="type", omit_defaults=True):
+    """``workload`` of ``source`` uses the image that ``reference`` names; it runs as ``digest``, if known."""
+
+    source: str
+    workload: str
+    reference: str
+    digest: str | None = None
+
+
+class InUseHeader(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
+    """The first line."""
+
+    format: str
+    version: int
+    tool: str
+    sources: tuple[Source, ...]
+
+
+class _Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
+    uses: int
+    sha256: str
+
+
+_Line = InUseHeader | Use | _Footer
+_decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
+_encode = msgspec.json.Encoder().encode
+
+
+def write_in_use(file: IO[bytes], sources: Sequence[Source], uses: Iterable[Use]) -> int:
+    """Write what is in use to an open binary file; how many uses there were, each written once."""
+    digest = hashlib.sha256()
+    written: set[Use] = set()
+
+    def write(line: InUseHeader | Use) -> None:
+        data = _encode(line) + b"\n"
+        digest.update(data)
+        file.write(data)
+
+    write(InUseHeader(FORMAT, VERSION, __version__, tuple(sources)))
+    for use in uses:
+        if use not in written:
+            written.add(use)
+            write(use)
+    file.write(_encode(_Footer(len(written), digest.hexdigest())) + b"\n")
+    return len(written)
+
+
+class InUseFile:
+    """A verified file of what is in use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uses: list[Use] = []
+        try:
+            with path.open("rb") as file:
+                self.header = self._read(file)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+    def _read(self, file: IO[bytes]) -> InUseHeader:
+        digest = hashlib.sha256()
+        header: InUseHeader | None = None
+        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+            record = self._decode(line, number)
+            if header is None:
+                header = self._checked(record)
+            elif isinstance(record, Use):
+                self.uses.append(record)
+            elif isinstance(record, _Footer):
+                if record.sha256 != digest.hexdigest() or record.uses != len(self.uses) or file.read(1):
+                    raise InputError(f"{self.path}: was changed after it was written; write it anew")
+                return header
+            else:
+                raise InputError(f"{self.path}:{number}: a second header; write the file anew")
+            digest.update(line)
+        raise InputError(f"{self.path}: breaks off; write it anew with pruner in-use")
+
+    def _decode(self, line: bytes, number: int) -> _Line:
+        try:
+            return _decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            problem = names.printable(str(error))
+            raise InputError(f"{self.path}:{number}: not a line of an in-use file: {problem}") from None
+
+    def _checked(self, record: _Line) -> InUseHeader:
+        if not isinstance(record, InUseHeader) or record.format != FORMAT:
+            raise InputError(f"{self.path}: does not say what is in use; write it with pruner in-use")
+        if record.version != VERSION:
+            raise InputError(f"{self.path}: version {record.version}; this program knows version {VERSION}")
+        return record
+
+
+def read_in_use(paths: Iterable[Path]) -> Iterator[InUseFile]:
+    """The files of ``paths``, verified; InputError also for a source that stands in two of them."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        file = InUseFile(path)
+        for source in file.header.sources:
+            if source.name in seen:
+                name = names.printable(source.name)
+                raise InputError(f"{path}: '{name}' stands in {seen[source.name]} too; give one of them")
+            seen[source.name] = path
+        yield file

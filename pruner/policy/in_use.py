@@ -1,0 +1,83 @@
+"""What runs somewhere stays: by name, by digest, and with what belongs to it. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pruner.model import Tag
+
+DEFAULT_MAX_AGE_MS: Final = 2 * 60 * 60 * 1000
+"""How old a proof of what is in use may be, unless a policy or the command line says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUseDemand:
+    """The proof that a policy asks for before anything goes.
+
+    ``sources`` are the clusters (or other sources) that it has to cover, ``max_age`` in milliseconds how old
+    it may be, ``other_hosts`` globs of hosts that look like one of ours and are not.
+    """
+
+    sources: tuple[str, ...] = ()
+    max_age: int = DEFAULT_MAX_AGE_MS
+    other_hosts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class ImageUse:
+    """Who uses which tags and digests of one image."""
+
+    tags: dict[str, list[str]] = field(default_factory=dict)
+    digests: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, tag: str | None, digest: str | None, workload: str) -> None:
+        """Note one use."""
+        for names, name in ((self.tags, tag), (self.digests, digest)):
+            if name is not None:
+                users = names.setdefault(name, [])
+                if workload not in users:
+                    users.append(workload)
+
+    def protected(self, tags: Iterable[Tag]) -> dict[str, str]:
+        """The names of the tags that must stay, each with why; ``tags`` are all tags of the image."""
+        tags = list(tags)
+        digests = {digest: _users(users) for digest, users in self.digests.items()}
+        for tag in tags:
+            if tag.name in self.tags and tag.digest is not None:
+                digests.setdefault(tag.digest, f"{_users(self.tags[tag.name])} as '{tag.name}'")
+        nameless = any(tag.name in self.tags and tag.digest is None for tag in tags)
+        found: dict[str, str] = {}
+        for tag in tags:
+            if tag.name in self.tags:
+                found[tag.name] = f"in use by {_users(self.tags[tag.name])}"
+            elif (why := _by_digest(tag, digests)) is not None:
+                found[tag.name] = why
+            elif nameless or (tag.digest is None and digests):
+                found[tag.name] = "may be an image that is in use: not all digests are known"
+        return found
+
+
+def _by_digest(tag: Tag, digests: Mapping[str, str]) -> str | None:
+    digest, subject = tag.digest or "", tag.subject or ""
+    if digest in digests:
+        return f"its digest is in use by {digests[digest]}"
+    if subject in digests:
+        return f"belongs to a digest that is in use by {digests[subject]}"
+    for child in tag.links.children if tag.links is not None else ():
+        if child in digests:
+            return f"a part of it is in use by {digests[child]}"
+    return None
+
+
+def _users(users: list[str]) -> str:
+    more = f" and {len(users) - 1} more" if len(users) > 1 else ""
+    return users[0] + more
+
+
+InUse = Mapping[tuple[str, str], ImageUse]
+"""What is in use, by registry and image."""
+
+
+def of_registry(in_use: InUse, registry: str) -> dict[str, ImageUse]:
+    """What is in use of one registry, by image."""
+    return {image: use for (name, image), use in in_use.items() if name == registry}

@@ -1,0 +1,1 @@
+"""What uses which images: Kubernetes clusters, and files of references. Only reads."""
