@@ -50,9 +50,10 @@ def _first_sentence(text: str | None) -> str:
 
 def reference() -> str:
     """The generated part of the page, between its markers."""
-    shared = {option.name for option in _connection().params}
-    parts = [START, "## Global options", *_options(commands(), set())]
-    parts += ["## Options of a connection", "Of all commands that speak to a registry.", *_options(_connection())]
+    shared = frozenset(option.name for option in _connection().params)
+    parts = [START, "## Global options", *_options(commands())]
+    parts += ["## Options of a connection", "Of all commands that speak to a registry."]
+    parts += _options(_connection())
     for path, command in _walk(commands()):
         parts += [f"## pruner {path}", *_section(path, command, shared)]
     return "\n\n".join([*parts, END])
@@ -69,23 +70,23 @@ def _walk(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Com
             yield from _walk(command, f"{before}{name} ")
 
 
-def _section(path: str, command: click.Command, shared: set[str | None]) -> Iterator[str]:
+def _section(path: str, command: click.Command, shared: frozenset[str | None]) -> Iterator[str]:
     context = click.Context(command, info_name=f"pruner {path}")
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"```text\npruner {path} {pieces}\n```"
     yield re.sub(r"(?<![\w-])(--[a-z-]+)", r"`\1`", command.help or "")
     own = {option.name for option in command.params}
-    yield from _options(command, shared if shared <= own else set())
+    yield from _options(command, shared if shared <= own else frozenset())
     if shared <= own:
         yield "And the [options of a connection](#options-of-a-connection)."
 
 
-def _options(command: click.Command, without: set[str | None] | None = None) -> Iterator[str]:
+def _options(command: click.Command, without: frozenset[str | None] = frozenset()) -> Iterator[str]:
     context = click.Context(command, info_name="pruner")
     lines = []
     for option in command.params:
         record = option.get_help_record(context)
-        if isinstance(option, click.Option) and record is not None and option.name not in (without or ()):
+        if isinstance(option, click.Option) and record is not None and option.name not in without:
             lines.append(f"- `{record[0]}`" + (f": {record[1]}" if record[1] else ""))
     if lines:
         yield "\n".join(lines)
@@ -110,12 +111,13 @@ def man_pages() -> dict[str, str]:
 
 def _released() -> str:
     """The day of this version; the day of building would make each build another."""
-    match = re.search(rf"^## \[{re.escape(__version__)}\] - (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    text = (ROOT / "CHANGELOG.md").read_text()
+    match = re.search(rf"^## \[{re.escape(__version__)}\] - (\S+)", text, re.MULTILINE)
     return match[1] if match else ""
 
 
 def _exit_status() -> str:
-    rows = re.findall(r"^\| ([\d, ]+) \| (.*) \|$", (ROOT / "docs/exit-codes.md").read_text(), re.M)
+    rows = re.findall(r"^\| ([\d, ]+) \| (.*) \|$", (ROOT / "docs/exit-codes.md").read_text(), re.MULTILINE)
     return ".SH EXIT STATUS\n" + "".join(f".TP\n\\fB{code}\\fP\n{meaning}\n" for code, meaning in rows)
 
 

@@ -1,4 +1,4 @@
-"""The pages are whole and fresh: links and anchors, commands and options, what is generated, what is described."""
+"""The pages are whole and fresh: links, commands and options, what is generated, what is described."""
 
 import json
 import re
@@ -22,6 +22,8 @@ from scripts.generate import MAN, PAGE, man_pages, page
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 OUTSIDE = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md"]
 """Markdown that is no page of the site."""
+CHECKED = (click.Choice, click.IntRange, click.FloatRange)
+"""The types whose values are judged without a look at files."""
 
 
 def read(name):
@@ -82,7 +84,9 @@ def test_links_within_the_repository_lead_somewhere(name):
 
 def commands_of(line):
     """The words after each ``pruner`` of a shell line; what stands before and between is the shell's."""
-    words = list(shlex.shlex(line, posix=True, punctuation_chars="();<>|&"))
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+    lexer.whitespace_split = True
+    words = list(lexer)
     starts = [index for index, word in enumerate(words) if word.rpartition("/")[2] == "pruner"]
     for start in starts:
         rest = words[start + 1 :]
@@ -107,7 +111,7 @@ def parse(words):
 def _check_values(command, context, given):
     for option in command.params:
         value = given.get(option.name)
-        if isinstance(option.type, click.Choice | click.IntRange | click.FloatRange) and isinstance(value, str):
+        if isinstance(value, str) and isinstance(option.type, CHECKED):
             option.type.convert(value, option, context)
 
 
@@ -115,7 +119,7 @@ def shell_lines():
     for name in [*OUTSIDE, *PAGES]:
         for block in console_blocks(name):
             for command, _ in sessions(block):
-                yield from ((name, " ".join(["pruner", *words])) for words in commands_of(command))
+                yield from ((name, shlex.join(["pruner", *words])) for words in commands_of(command))
 
 
 def test_examples_are_found():

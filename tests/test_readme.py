@@ -14,7 +14,7 @@ from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 RUN = ("README.md", "docs/policies.md", "docs/commands.md")
-"""The pages whose commands are run against the emulator; other pages with examples have tests of their own."""
+"""The pages whose commands are run against the emulator; others have tests of their own."""
 ANYTHING = "…"
 
 
