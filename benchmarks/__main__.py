@@ -5,7 +5,7 @@ import importlib
 import time
 
 from benchmarks.harness import Settings
-from benchmarks.readme import write_section
+from benchmarks.performance_page import write_section
 from benchmarks.results import Results
 
 BENCHMARKS = (

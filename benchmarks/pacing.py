@@ -21,7 +21,7 @@ from pruner.engine.pacing import AdaptivePacer
 SEEDS = range(1, 6)
 LATENCY = 0.03
 JITTER = 0.5
-PLOT = Path(__file__).parent / "pacing.svg"
+PLOT = Path(__file__).parent.parent / "docs/images/pacing.svg"
 _OURS = "pruner"
 _CHANGE = ((40, 50), (80, 400))
 _LONG_CHANGE = ((100, 50), (200, 400))

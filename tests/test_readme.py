@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands run, and print what it shows."""
+"""The README and the pages with examples tell the truth: their commands run, and print what they show."""
 
 import os
 import re
@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from pruner.cli.main import COMMANDS
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
-from pruner.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+RUN = ("README.md", "docs/policies.md", "docs/commands.md")
+"""The pages whose commands are run against the emulator; others have tests of their own."""
 ANYTHING = "…"
+
+
+def console_blocks(page):
+    """The examples of a page of the repository."""
+    return re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def sessions(block):
@@ -87,14 +91,26 @@ def shell(tmp_path, emulated):
     return run
 
 
-@pytest.mark.parametrize("block", [block for block in CONSOLE if "$ pruner" in block])
+@pytest.mark.parametrize(
+    "block", [block for page in RUN for block in console_blocks(page) if "$ pruner" in block]
+)
 def test_commands_print_what_is_shown(shell, block):
     for command, shown in sessions(block):
         assert_shows(shown, shell(command))
 
 
+def test_every_page_that_is_run_has_examples():
+    for page in RUN:
+        assert any("$ pruner" in block for block in console_blocks(page)), page
+
+
 def test_the_setup_commands_are_the_ones_of_continuous_integration():
-    commands = [command for block in CONSOLE for command, _ in sessions(block) if "venv" in command]
+    commands = [
+        command
+        for block in console_blocks("README.md")
+        for command, _ in sessions(block)
+        if "venv" in command
+    ]
     assert len(commands) == 2
     assert commands[0].endswith("pruner demo")
     assert commands[1] in (ROOT / ".ci/run").read_text()
@@ -106,31 +122,15 @@ def test_the_demo_ends_as_shown(program):
     assert_shows([ANYTHING, *[line for line in block.splitlines() if line.strip()]], done.stdout.splitlines())
 
 
-def test_every_command_and_exit_code_is_described():
-    for name in COMMANDS:
-        assert f"`pruner {name}" in README, name
-    for code in ExitCode:
-        assert re.search(rf"^\| .*\b{int(code)}\b.* \|", README, re.MULTILINE), code
+def test_it_is_short_and_its_picture_is_small():
+    assert len(README.splitlines()) <= 150
+    [picture] = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / picture).stat().st_size < 150_000
 
 
-def test_every_condition_of_the_language_is_described():
-    from pruner.policy.document import LimitsDocument, PolicyDocument, RuleDocument
-
-    for model in (RuleDocument, PolicyDocument, LimitsDocument):
-        for name, field in model.model_fields.items():
-            assert f"{field.alias or name}" in README, name
-
-
-def test_the_performance_section_is_the_one_of_the_measured_figures():
-    import json
-
-    from benchmarks.readme import TABLE
-    from benchmarks.results import JSON, number
-
-    section = README.split("<!-- measured: start -->")[1].split("<!-- measured: end -->")[0]
-    figures = json.loads(JSON.read_text())["benchmarks"]["end_to_end"]["figures"]
-    rows = [line for line in figures if line["what"].startswith(TABLE)]
-    assert len(rows) >= 5
-    for line in rows:
-        assert f"| {line['what'].removeprefix(TABLE)}" in section
-        assert f"| {number(line['value'])} | " in section
+def test_the_policy_it_shows_is_one(program):
+    [policy] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (program.folder / "policy.yaml").write_text(policy)
+    done = program("check", "policy.yaml", "--strict")
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The performance section of the README, out of the stored figures."""
+"""The measured section of ``docs/performance.md``, out of the stored figures."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.plots import CONCURRENCY, concurrency
 from benchmarks.results import Results, machine, number, versions
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs/performance.md"
 START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 TABLE = "5,000 tags at 30 ms: "
 _AFTER = """\
@@ -16,11 +16,11 @@ writes a report. The Go client lists and deletes with the same two journal lines
 More in flight is faster where the server lets it; where it does not, the pacer finds its limit, of requests
 per second or in flight. That is why the default is 64.
 
-![Accepted requests per second while the limit changes](benchmarks/pacing.svg)
+![Accepted requests per second while the limit changes](images/pacing.svg)
 
 What the pacer makes of a limit that changes from 200 to 50 to 400 requests per second. How it does on other
 servers and beside other ways of pacing, what a DELETE costs, memory, start-up:
-[`benchmarks/results.md`](benchmarks/results.md)."""
+`benchmarks/results.md`."""
 
 
 def section(results: Results) -> str:
@@ -48,5 +48,5 @@ def write_section(results: Results) -> None:
     figures = results.benchmarks.get("latency", {}).get("figures")
     if figures:
         CONCURRENCY.write_text(concurrency(figures))
-    text = README.read_text()
-    README.write_text(re.sub(f"{START}.*{END}", lambda _: section(results), text, flags=re.DOTALL))
+    text = PAGE.read_text()
+    PAGE.write_text(re.sub(f"{START}.*{END}", lambda _: section(results), text, flags=re.DOTALL))
