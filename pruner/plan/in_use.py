@@ -82,8 +82,8 @@ def check_proof(proof: Proof | None, demand: InUseDemand, now: int, *, is_live: 
     if proof is None and not problems:
         problems.append("a policy asks for a proof of what is in use")
     if problems:
-        how = "; write it with pruner in-use and give it with --in-use FILE"
-        raise RefusedError(_refusal(problems) + how)
+        how = "write it with pruner in-use and give it with --in-use FILE"
+        raise RefusedError(_refusal(problems, how))
 
 
 def _problems_of(source: Source, max_age: int, now: int, is_live: bool) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _problems_of(source: Source, max_age: int, now: int, is_live: bool) -> Itera
         yield f"'{name}' was not read: {names.printable(missing, 300)}"
     age = now - source.read_at
     if age > max_age:
-        yield f"what is in use in '{name}' was read {format_age(age)} ago, {format_age(max_age)} are allowed"
+        yield f"what is in use in '{name}' was read {format_age(age)} ago; the limit is {format_age(max_age)}"
     elif is_live and age < -CLOCK_TOLERANCE_MS:
         yield f"what is in use in '{name}' was read at a time that is yet to come"
 
@@ -104,10 +104,10 @@ def check_planned(facts: InUseFacts | None, now: int, max_age: int | None = None
         check_proof(Proof(read), demanded_by(facts, max_age), now)
 
 
-def _refusal(problems: Sequence[str]) -> str:
+def _refusal(problems: Sequence[str], how: str) -> str:
     more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     lines = "\n".join([*(f"  {text}" for text in problems[:SHOWN]), *more])
-    return f"refused, nothing was deleted: it is not proven what is in use:\n{lines}\n"
+    return f"refused, nothing was deleted: it is not proven what is in use:\n{lines}\n{how}"
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class Resolver:
             if not images and self._looks_like_ours(reference.host):
                 problems[_problem(use, "looks like a registry of ours, and is none that is known")] = None
         if problems:
-            raise RefusedError(_refusal(list(problems)) + f"; {_HOW_TO_RESOLVE}")
+            raise RefusedError(_refusal(list(problems), _HOW_TO_RESOLVE))
         return found
 
     def _images(self, reference: ImageReference) -> list[tuple[str, str]]:
@@ -200,7 +200,7 @@ def resolver(
     unknown = [name for name, known in places.items() if not known]
     if unknown:
         what = f"nothing says where workloads pull the images of {', '.join(unknown)} from"
-        raise RefusedError(_refusal([what]) + f"; {_HOW_TO_RESOLVE}")
+        raise RefusedError(_refusal([what], _HOW_TO_RESOLVE))
     return Resolver(places, others, demand.other_hosts)
 
 
