@@ -154,7 +154,7 @@ def test_where_digests_are_not_known_what_may_be_in_use_stays():
     st.booleans(),
 )
 def test_nothing_that_is_in_use_ever_goes(pairs, names, digests, explicit):
-    """Neither by rules nor as explicit targets, not even where shared digests may go, nor at the last look."""
+    """Neither by rules nor as explicit target, not even where shared digests may go, nor at the last look."""
     tags = [tag(name, own) for name, own in pairs.items()]
     everything = Rule("p", "f:1", "all", (NameMatches(lambda name: True, "all"),))
     targets = {t.name: (ExplicitTarget(t.target, "p", "f:2"), True) for t in tags} if explicit else {}

@@ -10,6 +10,8 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+import anyio
+
 from pruner.cli.options import ConnectionOptions
 from pruner.cli.places import (
     NcrPlace,
@@ -20,6 +22,7 @@ from pruner.cli.places import (
     ncr_door_of,
     place_of,
     pulled_from,
+    with_limits,
     with_oci,
 )
 from pruner.cli.talk import Talk
@@ -28,6 +31,7 @@ from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
+from pruner.engine.presence import POLL_SECONDS, SETTLE_SECONDS, Presence
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Places
@@ -74,6 +78,7 @@ class Connections:
         env: Mapping[str, str] = os.environ,
         *,
         state: Path | None = None,
+        presence: Presence | None = None,
     ) -> None:
         endpoint_asked_for(options)
         self._options = options
@@ -81,6 +86,8 @@ class Connections:
         self._talk = talk
         self._env = env
         self._state = state
+        self._presence = presence
+        self._parts = 1
         self._open: dict[Place, _Connection] = {}
         self._places: dict[str, Place] = {}
         self._stack = AsyncExitStack()
@@ -99,6 +106,44 @@ class Connections:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    @property
+    def _is_limited(self) -> bool:
+        """Whether somebody says how much all that work on the account may send together."""
+        own = self._options
+        rate, number = own.rate or float("inf"), own.concurrency
+        declared = any(item.requests_per_second or item.concurrency for item in self._settings.values())
+        return rate < float("inf") or number is not None or declared
+
+    async def take_part(self) -> None:
+        """Before anything is opened: find out who else is there, and let them see that one has come."""
+        if self._presence is None or not self._is_limited:
+            return
+        self._parts = self._presence.count()
+        if self._parts > 1:
+            await anyio.sleep(SETTLE_SECONDS)
+            self._parts = self._presence.count()
+
+    async def keep_parts(self) -> None:
+        """Share what the account may send with those who are there, until cancelled."""
+        while self._presence is not None and self._is_limited:
+            await anyio.sleep(POLL_SECONDS)
+            parts = await anyio.to_thread.run_sync(self._presence.count)
+            if parts != self._parts:
+                self._parts = parts
+                for place, connection in self._open.items():
+                    self._limit(place, connection.access.gate)
+
+    def _limit(self, place: Place, gate: Gate) -> None:
+        pacer = gate.pacer
+        assert isinstance(pacer, AdaptivePacer)
+        pacer.limit_to(self._rate(place), self._in_flight)
+
+    @property
+    def _in_flight(self) -> int:
+        """Most requests in flight of this process: its part of what was declared."""
+        declared = self._declared_concurrency
+        return self.concurrency if declared is None else max(1, declared // self._parts)
 
     async def open(self, registries: list[str]) -> dict[str, RegistryAccess]:
         """Access to each of ``registries``; InputError or CredentialsError when that cannot be had."""
@@ -214,6 +259,7 @@ class Connections:
         hint = None if self._state is None else rate_hint(self._state, str(place.at), account)
         pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
         gate = Gate(pacer, asyncio.get_running_loop().time)
+        self._limit(place, gate)
         backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
         return gate, Governor(gate, backoff, dice), Governor(gate, backoff, dice, essential=True)
 
@@ -223,13 +269,17 @@ class Connections:
 
     def _rate(self, place: Place) -> float:
         declared = [item.requests_per_second for item in self._at(place) if item.requests_per_second]
-        return self._options.rate or min(declared, default=DEFAULT_RATE)
+        return (self._options.rate or min(declared, default=DEFAULT_RATE)) / self._parts
+
+    @property
+    def _declared_concurrency(self) -> int | None:
+        declared = [item.concurrency for item in self._settings.values() if item.concurrency]
+        return self._options.concurrency or min(declared, default=None)
 
     @property
     def concurrency(self) -> int:
-        """Most requests in flight."""
-        declared = [item.concurrency for item in self._settings.values() if item.concurrency]
-        return self._options.concurrency or min(declared, default=DEFAULT_CONCURRENCY)
+        """Most requests in flight, those of others who share it included."""
+        return self._declared_concurrency or DEFAULT_CONCURRENCY
 
     def lanes(self, registries: Iterable[str]) -> list[list[str]]:
         """``registries`` by the connection that they share."""
@@ -255,7 +305,7 @@ class Connections:
             if registry:
                 own = self._settings.get(registry)
                 known = (*places.ours.get(registry, ()), *pulled_from(registry, place, own))
-                found[registry] = with_places(place.facts(own), known)
+                found[registry] = with_limits(with_places(place.facts(own), known), own)
         return found
 
     def readers(self) -> "dict[str, TagReader]":

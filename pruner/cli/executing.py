@@ -59,11 +59,13 @@ async def execute(
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
     scopes = connections.lock_scopes()
-    with ExitStack() as stack, registry_locks(state_dir, scopes, run.run_id), run_lock(run) as held:
+    shared_by = None if run.shard is None else run.group
+    locks = registry_locks(state_dir, scopes, run.run_id, shared_by=shared_by)
+    with ExitStack() as stack, locks, run_lock(run) as held:
         if not held:
             raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted")
         keeper = await _keeper(connections, plan, run, stack, options)
-        progress = Progress.of(run.journal)
+        progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
@@ -132,6 +134,7 @@ async def _supervised(
             await helpers.start(obey_signals, lambda: state.stop_kind is not None, stop, working, talk)
             helpers.start_soon(show_progress, state, connections.gates, talk)
             helpers.start_soon(_tick, journal, state, connections)
+            helpers.start_soon(connections.keep_parts)
             if options.deadline is not None:
                 helpers.start_soon(_stop_at, options.deadline, state)
             await executor.run([plan.images_of(lane) for lane in connections.lanes(plan.starts)], progress)

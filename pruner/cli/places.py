@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from pruner import names
 from pruner.cli.options import ConnectionOptions
 from pruner.errors import InputError
@@ -53,6 +55,15 @@ def pulled_from(registry: str, place: Place, own: RegistrySettings | None) -> tu
     if place.region is None:
         return also
     return (docker_registry_url(place.region, registry).removeprefix("https://"), *also)
+
+
+def with_limits(facts: RegistryFacts, own: RegistrySettings | None) -> RegistryFacts:
+    """``facts`` with what a policy allows at most."""
+    if own is None:
+        return facts
+    return msgspec.structs.replace(
+        facts, concurrency=own.concurrency, requests_per_second=own.requests_per_second
+    )
 
 
 def endpoint_asked_for(options: ConnectionOptions) -> str | None:

@@ -144,6 +144,11 @@ async def carry_out(
 ) -> ExitCode:
     """Execute a plan and report on it."""
     await execute(connections, plan, run, state, options.execution, talk, in_use)
+    return report_on(plan, run, options, talk)
+
+
+def report_on(plan: Plan, run: RunDirectory, options: RunOptions, talk: Talk) -> ExitCode:
+    """Write the report of a run that has ended, and say what it says."""
     try:
         report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
     except InputError as error:
@@ -170,9 +175,14 @@ def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
 def before_deleting(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
     """The last guard and the question; RefusedError if either says no."""
     if plan.entries_left:
-        before = planned_before(state, plan.header.registries, run.run_id)
-        check_growth(plan.entries_left, before, options.max_growth)
+        check_grown(plan, run, state, options)
         confirm(plan.entries_left, options.yes)
+
+
+def check_grown(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
+    """Raise RefusedError if so many times more would go than in the last runs."""
+    before = planned_before(state, plan.header.registries, run.group)
+    check_growth(plan.entries_left, before, options.max_growth)
 
 
 def append_step_summary(text: str, env: Mapping[str, str] = os.environ) -> None:

@@ -12,13 +12,17 @@ RUNS_CONSIDERED: Final = 5
 
 
 def planned_before(state: Path, registries: Iterable[str], except_run: str) -> list[int]:
-    """The deletions planned by the latest runs on the same registries, newest first."""
+    """The deletions planned by the latest runs on the same registries, newest first.
+
+    The shards of a plan count as one run; ``except_run`` is the run (with all shards of its plan) that is not
+    looked at.
+    """
     wanted = set(registries)
-    counts: list[int] = []
+    counts: dict[str, int] = {}
     for run in reversed(all_runs(state)):
-        if len(counts) == RUNS_CONSIDERED:
+        if len(counts) == RUNS_CONSIDERED and run.group not in counts:
             break
-        if run.run_id == except_run or not run.journal.exists():
+        if run.group == except_run or not run.journal.exists():
             continue
         try:
             plan = open_plan(run.plan, allow_edited=True)
@@ -26,5 +30,5 @@ def planned_before(state: Path, registries: Iterable[str], except_run: str) -> l
             # A plan that cannot be read says nothing of how much is usual.
             continue
         if set(plan.header.registries) == wanted:
-            counts.append(plan.entries_left)
-    return counts
+            counts[run.group] = counts.get(run.group, 0) + plan.entries_left
+    return list(counts.values())

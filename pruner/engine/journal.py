@@ -53,7 +53,8 @@ class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False
 class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defaults=True, gc=False):
     """How plan entry ``seq`` ended.
 
-    ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again.
+    ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again. A shard that is
+    started again also does so with ``failed``; what its journal says last holds.
     """
 
     seq: _Seq
@@ -212,6 +213,13 @@ class SeqSet:
             self._bits[seq >> 3] &= ~(1 << (seq & 7)) & 0xFF
             self.count -= 1
 
+    def update(self, other: "SeqSet") -> None:
+        """Add all of ``other``."""
+        for index, byte in enumerate(other._bits):
+            for bit in range(8) if byte else ():
+                if byte & (1 << bit):
+                    self.add(8 * index + bit)
+
     def __contains__(self, seq: object) -> bool:
         if not isinstance(seq, int):
             return False
@@ -220,29 +228,39 @@ class SeqSet:
 
 
 class Progress:
-    """What a journal says so far: which entries are done, which were claimed, what stopped."""
+    """What a journal says so far: which entries are done, which were claimed, what stopped.
+
+    What failed is done, unless it is to be tried again.
+    """
 
     def __init__(self) -> None:
         self.done = SeqSet()
+        self._failed = SeqSet()
         self.claimed = SeqSet()
         """Entries whose DELETE was begun; with those that are done."""
         self.sessions = 0
         self.last: Line | None = None
 
     @classmethod
-    def of(cls, path: Path) -> "Progress":
+    def of(cls, path: Path, *, tries_failed_again: bool = False) -> "Progress":
         """Read a journal; one that does not exist says nothing."""
         progress = cls()
         if path.exists():
             for line in read_journal(path):
                 progress._take(line)
+        if not tries_failed_again:
+            progress.done.update(progress._failed)
         return progress
 
     def _take(self, line: Line) -> None:
         if isinstance(line, Done):
-            if line.outcome.status not in NOT_FINAL and not self.done.add(line.seq):
+            self._failed.discard(line.seq)
+            if line.outcome.status is Status.FAILED:
+                self._failed.add(line.seq)
+            elif line.outcome.status not in NOT_FINAL and not self.done.add(line.seq):
                 raise JournalDamagedError(f"entry {line.seq} ends twice in the journal")
         elif isinstance(line, Claim):
+            self._failed.discard(line.seq)
             self.claimed.add(line.seq)
         elif isinstance(line, Start):
             if line.version != VERSION:

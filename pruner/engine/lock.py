@@ -4,16 +4,21 @@ It dies with its process. On shared storage it holds as far as the file system's
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from pruner.engine.runs import RunDirectory
 from pruner.errors import RefusedError
 from pruner.files import private_folder
+
+_SHARED_SECONDS: Final = 2.0
 
 
 class _Holder(msgspec.Struct):
@@ -23,14 +28,23 @@ class _Holder(msgspec.Struct):
 
 
 @contextlib.contextmanager
-def registry_locks(state: Path, scopes: Sequence[tuple[str, str, str]], run_id: str) -> Iterator[None]:
-    """Hold the locks of all ``scopes`` (endpoint, access key, registry); RefusedError names a holder."""
+def registry_locks(
+    state: Path, scopes: Sequence[tuple[str, str, str]], run_id: str, *, shared_by: str | None = None
+) -> Iterator[None]:
+    """Hold the locks of all ``scopes`` (endpoint, access key, registry); RefusedError names a holder.
+
+    ``shared_by`` is what the shards of one plan are called by: they hold the locks together.
+    """
     folder = private_folder(private_folder(state) / "locks")
     with contextlib.ExitStack() as stack:
         for endpoint, account, registry in sorted(scopes):
             # The access key is no secret, but it does not belong into a file name either.
             digest = hashlib.sha256(f"{endpoint}\n{account}\n{registry}".encode()).hexdigest()[:16]
-            stack.enter_context(_locked(folder / f"{registry}-{digest}.lock", registry, run_id))
+            path = folder / f"{registry}-{digest}.lock"
+            if shared_by is None:
+                stack.enter_context(_locked(path, registry, run_id))
+            else:
+                stack.enter_context(_shared(path, registry, shared_by))
         yield
 
 
@@ -60,15 +74,52 @@ def _locked(path: Path, registry: str, run_id: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise RefusedError(
-            f"registry '{registry}' is being worked on by {_holder(note)}; nothing was deleted"
-        ) from None
+        raise _worked_on(registry, note) from None
     try:
         note.write_bytes(msgspec.json.encode(_Holder(os.getpid(), run_id, os.uname().nodename)))
         yield
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def _shared(path: Path, registry: str, group: str) -> Iterator[None]:
+    """As ``_locked``, but together with other shards of the same plan."""
+    note = path.with_suffix(".holder")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        if _flock(descriptor, fcntl.LOCK_EX):
+            # Nobody else is here: say whose lock it is before others may come in.
+            note.write_bytes(msgspec.json.encode(_Holder(os.getpid(), group, os.uname().nodename)))
+        # Another shard that has just come may hold it alone for a moment.
+        until = time.monotonic() + _SHARED_SECONDS
+        while not (shares := _flock(descriptor, fcntl.LOCK_SH)) and time.monotonic() < until:
+            time.sleep(0.01)
+        if not shares or _group_of(note) != group:
+            raise _worked_on(registry, note)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _worked_on(registry: str, note: Path) -> RefusedError:
+    return RefusedError(f"registry '{registry}' is being worked on by {_holder(note)}; nothing was deleted")
+
+
+def _group_of(note: Path) -> str | None:
+    try:
+        return msgspec.json.decode(note.read_bytes(), type=_Holder).run
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _holder(note: Path) -> str:

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pruner.errors import InputError
+from pruner.errors import InputError, RefusedError
 from pruner.files import private_folder
+from pruner.plan.file import Plan
+from pruner.plan.shards import Shard
 
 STATE_VARIABLE: Final = "PRUNER_STATE_DIR"
-_RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4}")
+_RUN_ID: Final = re.compile(
+    r"(?P<group>[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4})(?:-(?P<number>[0-9]{1,4})of(?P<of>[0-9]{1,4}))?"
+)
 
 
 def state_directory(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
@@ -37,6 +41,20 @@ class RunDirectory:
         return self.path.name
 
     @property
+    def group(self) -> str:
+        """What the runs of all shards of a plan have in common; of any other run its name."""
+        match = _RUN_ID.fullmatch(self.run_id)
+        return self.run_id if match is None else match["group"]
+
+    @property
+    def shard(self) -> Shard | None:
+        """The shard of a plan that the run carries out; None for a whole plan."""
+        match = _RUN_ID.fullmatch(self.run_id)
+        if match is None or match["of"] is None:
+            return None
+        return Shard(int(match["number"]), int(match["of"]))
+
+    @property
     def plan(self) -> Path:
         """The plan that the run carries out."""
         return self.path / "plan.jsonl"
@@ -57,10 +75,41 @@ class RunDirectory:
         return self.path / "undo.jsonl"
 
 
+def _stamp(now: float) -> str:
+    moment = datetime.fromtimestamp(now, UTC)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
+
+
+def shard_run(state: Path, plan: Plan, shard: Shard) -> RunDirectory:
+    """The directory of a shard's run: always the same one for the same plan, made if it is not there.
+
+    RefusedError if the plan is being carried out in another number of shards: some images would be in two.
+    """
+    group = shard_group(plan)
+    others = {run.shard.of for run in runs_of_group(state, group) if run.shard is not None} - {shard.of}
+    if others:
+        raise RefusedError(
+            f"refused, nothing was deleted: this plan was begun in {min(others)} shards, not {shard.of}; "
+            f"go on with that number, or make a new plan"
+        )
+    runs = private_folder(private_folder(state) / "runs")
+    return RunDirectory(private_folder(runs / f"{group}-{shard.number}of{shard.of}"))
+
+
+def shard_group(plan: Plan) -> str:
+    """What the runs of all shards of a plan are called by: when it was listed, and what it says."""
+    return f"{_stamp(plan.header.listed_at / 1000)}-{plan.sha256[:4]}"
+
+
+def runs_of_group(state: Path, group: str) -> list[RunDirectory]:
+    """The runs of a plan's shards, by number."""
+    runs = [run for run in all_runs(state) if run.shard is not None and run.group == group]
+    return sorted(runs, key=lambda run: run.shard or Shard(0, 0))
+
+
 def new_run(state: Path, now: float) -> RunDirectory:
     """Make the directory of a new run; ``now`` in epoch seconds. InputError when that is impossible."""
-    moment = datetime.fromtimestamp(now, UTC)
-    stamp = f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
+    stamp = _stamp(now)
     runs = private_folder(private_folder(state) / "runs")
     for number in range(0x10000):
         path = runs / f"{stamp}-{number:04x}"
@@ -86,6 +135,7 @@ def find_run(state: Path, run_id: str | None) -> RunDirectory:
     """The run named ``run_id`` (or the only one that starts so), by default the latest."""
     runs = all_runs(state)
     matching = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
+    matching = [run for run in matching if run.run_id == run_id] or matching
     if not matching:
         known = ", ".join(run.run_id for run in runs[-5:]) or "none"
         what = "there is no run yet" if run_id is None else f"no run '{run_id}'"

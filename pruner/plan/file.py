@@ -139,9 +139,17 @@ class Plan:
     """A verified plan file. Streams; never holds the entries."""
 
     def __init__(
-        self, path: Path, header: Header, footer: Footer, edits: Edits, starts: Mapping[str, int]
+        self,
+        path: Path,
+        header: Header,
+        footer: Footer,
+        edits: Edits,
+        starts: Mapping[str, int],
+        sha256: str,
     ) -> None:
         self.path = path
+        self.sha256 = sha256
+        """Over all lines but the footer, as they are now."""
         self.starts = starts
         """Where in the file, in bytes, the images of each registry begin."""
         self.header = header
@@ -239,6 +247,11 @@ def _share(entry: Entry, image: ImageRecord, shared: dict[str, str]) -> None:
     share(entry, "reason", shared.setdefault(entry.reason, entry.reason))
 
 
+def decode_record(line: bytes) -> Record:
+    """One line of a plan that was verified."""
+    return _decoder.decode(line)
+
+
 def open_plan(path: Path, *, allow_edited: bool = False) -> Plan:
     """Read and verify a plan file; PlanError says what is wrong with it and what to do.
 
@@ -293,7 +306,7 @@ class _Verifier:
                 f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
                 f"--allow-edited if only deletions were removed"
             )
-        plan = Plan(self.path, header, footer, edits, self.starts)
+        plan = Plan(self.path, header, footer, edits, self.starts, self.digest.hexdigest())
         # What was removed from a plan by hand would have to be counted anew.
         if not edits.altered:
             plan.freed, plan.freed_images = self.freed, self.freed_images

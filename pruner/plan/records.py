@@ -15,7 +15,8 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``v2_url`` is where an NCR registry speaks the Docker Registry API, if not at its usual name; ``undo``
     says that a policy asks to keep the manifests of what goes, ``graph`` that they are read. ``pulled_from``
-    are the places, as ``host[/prefix]``, where workloads pull its images from.
+    are the places, as ``host[/prefix]``, where workloads pull its images from. ``concurrency``
+    and ``requests_per_second`` are what the policies allow at most.
     """
 
     endpoint: str
@@ -28,6 +29,8 @@ class RegistryFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     undo: bool = False
     graph: bool = False
     pulled_from: tuple[str, ...] = ()
+    concurrency: int | None = None
+    requests_per_second: float | None = None
 
 
 class InUseFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,6 +25,8 @@ def settings_of(registries: Mapping[str, RegistryFacts]) -> dict[str, RegistrySe
             facts.region,
             facts.endpoint if facts.type == "ncr" else None,
             facts.profile,
+            facts.concurrency,
+            facts.requests_per_second,
             type=facts.type,
             url=facts.endpoint if facts.type == "oci" else None,
             images=facts.images,

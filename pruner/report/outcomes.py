@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from pruner.engine.journal import (
     NOT_FINAL,
@@ -24,6 +25,9 @@ MAX_TICKS = 2000
 CUT_OFF = "its DELETE was sent, and the run was cut off before an answer; resume the run to find out"
 
 
+_MAY_BE_LATER_OTHERWISE: Final = NOT_FINAL | {Status.FAILED}
+
+
 class RunRecord:
     """What the journal says beside the outcomes: sessions and why they ended."""
 
@@ -33,15 +37,21 @@ class RunRecord:
         self.registry_stops: dict[str, str] = {}
         self.lacks_permission = False
         self.ticks: list[Tick] = []
+        self.end: End | None = None
+        """How the last session ended; None if it was cut off."""
+        self.wall_seconds: float | None = None
+        """From the first start to the last end, where sessions ran side by side."""
 
     def take(self, line: Line) -> None:
         """Note a line that is no outcome."""
         if isinstance(line, Start):
             self.starts.append(line)
+            self.end = None
             self.registry_stops.clear()
             self.lacks_permission = False
         elif isinstance(line, End):
             self.ends.append(line)
+            self.end = line
         elif isinstance(line, Tick):
             self._take_tick(line)
         elif isinstance(line, RegistryStop):
@@ -54,11 +64,6 @@ class RunRecord:
         if len(self.ticks) > MAX_TICKS:
             del self.ticks[1::2]
 
-    @property
-    def end(self) -> End | None:
-        """How the last session ended; None if it was cut off."""
-        return self.ends[-1] if self.ends and len(self.ends) == len(self.starts) else None
-
 
 def read_outcomes(plan: Plan, journal: Path, record: RunRecord) -> Iterator[Outcome]:
     """Every target of the plan exactly once: first those that ended, in that order, then the rest.
@@ -69,7 +74,7 @@ def read_outcomes(plan: Plan, journal: Path, record: RunRecord) -> Iterator[Outc
     open_ended: dict[int, Outcome] = {}
     for line in read_journal(journal) if journal.exists() else ():
         if isinstance(line, Done):
-            if line.outcome.status in NOT_FINAL:
+            if line.outcome.status in _MAY_BE_LATER_OTHERWISE:
                 open_ended[line.seq] = line.outcome
             else:
                 done.add(line.seq)

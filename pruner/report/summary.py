@@ -47,11 +47,36 @@ class Failures:
 
 
 @dataclass(slots=True)
-class Summary:
-    """Counts by status, per policy and per image; failures by cause."""
+class StatusCounts:
+    """Counts by status."""
 
     total: int = 0
     counts: Counter[Status] = field(default_factory=Counter)
+
+    def count(self, status: Status) -> None:
+        """Count one outcome."""
+        self.total += 1
+        self.counts[status] += 1
+
+    @property
+    def not_done(self) -> int:
+        """Targets that a resumed run would take up again."""
+        return self.counts[Status.NOT_ATTEMPTED] + self.counts[Status.UNKNOWN]
+
+    def plain(self) -> dict[str, int]:
+        """Those that are not 0, by name."""
+        return plain_counts(self.counts)
+
+
+def plain_counts(counts: Counter[Status]) -> dict[str, int]:
+    """Those that are not 0, by name."""
+    return {status.value: counts[status] for status in Status if counts[status]}
+
+
+@dataclass(slots=True)
+class Summary(StatusCounts):
+    """Counts by status, per policy and per image; failures by cause."""
+
     policies: defaultdict[str, Counter[Status]] = field(default_factory=lambda: defaultdict(Counter))
     images: defaultdict[str, Counter[Status]] = field(default_factory=lambda: defaultdict(Counter))
     failures: dict[str, Failures] = field(default_factory=dict)
@@ -61,8 +86,7 @@ class Summary:
     def take(self, outcome: Outcome) -> None:
         """Count one outcome."""
         status = outcome.status
-        self.total += 1
-        self.counts[status] += 1
+        self.count(status)
         self.attempts += outcome.attempts
         self.policies[outcome.policy or ""][status] += 1
         self.images[f"{outcome.target.registry}/{outcome.target.image}"][status] += 1
@@ -71,11 +95,6 @@ class Summary:
         elif status in (Status.FAILED, Status.UNKNOWN):
             cause = outcome.cause or "other"
             self.failures.setdefault(cause, Failures(cause)).take(outcome)
-
-    @property
-    def not_done(self) -> int:
-        """Targets that a resumed run would take up again."""
-        return self.counts[Status.NOT_ATTEMPTED] + self.counts[Status.UNKNOWN]
 
 
 def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
@@ -86,7 +105,7 @@ def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
     return record, summary
 
 
-def run_state(record: RunRecord, summary: Summary) -> str:
+def run_state(record: RunRecord, summary: StatusCounts) -> str:
     """One word for the state of a run."""
     if record.end is None:
         return "cut off" if record.starts else "not started"
@@ -108,7 +127,7 @@ _STOP_CODES: Final = {
 }
 
 
-def exit_code(record: RunRecord, summary: Summary) -> ExitCode:
+def exit_code(record: RunRecord, summary: StatusCounts) -> ExitCode:
     """The exit code of a run: what stopped it, else whether a permission was missing or anything failed."""
     end = record.end
     if end is not None and end.stop is not None:
@@ -126,6 +145,8 @@ def totals(record: RunRecord) -> dict[str, Any]:
         name: sum(end.stats.get(name, 0) for end in record.ends)
         for name in ("requests", "throttled", "retries", "seconds")
     }
+    if record.wall_seconds is not None:
+        sums["seconds"] = record.wall_seconds
     requests = sums["requests"]
     share = round(sums["throttled"] / requests, 4) if requests else 0.0
     return {**sums, "seconds": round(sums["seconds"], 3), "throttled_share": share}

@@ -35,6 +35,8 @@ def show_summary(report: Report, console: "Console") -> None:
         _show_counts(console, "image", summary.images, statuses)
     _show_failures(report, console)
     _show_stops(report, console)
+    for shard in report.missing:
+        console.print(f"[red]shard {shard} is missing[/]: there is no run of it")
     sums = totals(report.record)
     console.print(
         f"{counted(summary.total, 'target')}: "

@@ -15,10 +15,12 @@ from pruner import __version__
 from pruner.files import atomic_file, private_folder
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
+from pruner.plan.shards import Shard
 from pruner.report.html import RunPage
 from pruner.report.markdown import STORAGE_NOTE, summary_markdown
 from pruner.report.outcomes import RunRecord, read_outcomes
-from pruner.report.summary import Summary, exit_code, hint_for, run_state, totals
+from pruner.report.shards import ShardRuns
+from pruner.report.summary import Summary, exit_code, hint_for, plain_counts, run_state, totals
 
 FORMAT: Final = "ncr-pruner.report"
 VERSION: Final = 1
@@ -47,6 +49,8 @@ class Report:
     run_id: str
     record: RunRecord
     summary: Summary
+    missing: tuple[Shard, ...] = ()
+    """Shards of the plan of which there is no run."""
 
     @property
     def json(self) -> Path:
@@ -56,21 +60,42 @@ class Report:
 
 def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report:
     """Write ``report.json``, ``outcomes.csv``, ``summary.md`` and ``report.html`` into ``folder``."""
+    record = RunRecord()
+    return _write(plan, read_outcomes(plan, journal, record), record, folder, run_id)
+
+
+def write_merged_report(shards: ShardRuns, folder: Path) -> Report:
+    """The same of all shards of a plan together."""
+    record = RunRecord()
+    return _write(shards.plan, shards.outcomes(record), record, folder, shards.name, shards)
+
+
+def _write(
+    plan: Plan,
+    outcomes: Iterable[Outcome],
+    record: RunRecord,
+    folder: Path,
+    run_id: str,
+    shards: ShardRuns | None = None,
+) -> Report:
     private_folder(folder)
-    record, summary = RunRecord(), Summary()
+    summary = Summary()
     with ExitStack() as stack:
         document = stack.enter_context(atomic_file(folder / "report.json"))
         table = stack.enter_context(atomic_file(folder / "outcomes.csv"))
         file = stack.enter_context(atomic_file(folder / "report.html"))
         page = RunPage(stack.enter_context(TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)))
-        _write_outcomes(read_outcomes(plan, journal, record), summary, page, document, table)
+        _write_outcomes(outcomes, summary, page, document, table)
         facts = report_facts(plan, record, summary, run_id)
+        if shards is not None:
+            facts["shards"] = [end.facts() for end in shards.ends]
+            facts["missing_shards"] = [str(shard) for shard in shards.missing]
         tail = msgspec.json.format(msgspec.json.encode(facts), indent=2)
         document.write(b"\n ],\n" + tail.removeprefix(b"{\n") + b"\n")
         page.write(file, plan, run_id, record, summary)
     with atomic_file(folder / "summary.md") as file:
         file.write(summary_markdown(run_id, plan, record, summary).encode())
-    return Report(folder, run_id, record, summary)
+    return Report(folder, run_id, record, summary, tuple(shards.missing) if shards is not None else ())
 
 
 def _write_outcomes(
@@ -139,8 +164,8 @@ def report_facts(plan: Plan, record: RunRecord, summary: Summary, run_id: str) -
         **totals(record),
         "stop": None if end is None or end.stop is None else {"kind": end.stop, "message": end.message},
         "registry_stops": record.registry_stops,
-        "policies": {name: _plain(counts) for name, counts in sorted(summary.policies.items())},
-        "images": {name: _plain(counts) for name, counts in sorted(summary.images.items())},
+        "policies": {name: plain_counts(counts) for name, counts in sorted(summary.policies.items())},
+        "images": {name: plain_counts(counts) for name, counts in sorted(summary.images.items())},
         "failures": [
             {
                 "cause": failure.cause,
@@ -153,7 +178,3 @@ def report_facts(plan: Plan, record: RunRecord, summary: Summary, run_id: str) -
         ],
         "note": STORAGE_NOTE,
     }
-
-
-def _plain(counts: Any) -> dict[str, int]:
-    return {status.value: counts[status] for status in Status if counts[status]}

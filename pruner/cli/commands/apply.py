@@ -26,6 +26,7 @@ from pruner.cli.running import (
     forget_unused,
     options_from,
 )
+from pruner.cli.sharding import apply_shard, chosen_shard
 from pruner.cli.talk import Talk
 from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, InputError
@@ -33,6 +34,7 @@ from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, edits_text, open_plan
 from pruner.plan.guards import check_age
 from pruner.plan.settings import check_endpoint, settings_of
+from pruner.plan.shards import MOST_SHARDS
 from pruner.report.text import counted
 
 
@@ -40,13 +42,30 @@ from pruner.report.text import counted
 @click.argument("plan", type=click.Path(dir_okay=False, path_type=Path))
 @max_age_option("24h")
 @click.option("--allow-edited", is_flag=True, help="Accept a plan that deletions were removed from.")
+@click.option("--shard", metavar="N/OF", help="Carry out one shard of the plan, as in 3/16.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, MOST_SHARDS),
+    metavar="OF",
+    help="The same; JOB_COMPLETION_INDEX says which (from 0).",
+)
 @run_options
 @in_use_options
 @form_option
 @connection_options
 @click.pass_obj
-def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest: Any) -> int:
+def command(
+    talk: Talk,
+    /,
+    plan: Path,
+    max_age: int,
+    allow_edited: bool,
+    shard: str | None,
+    shards: int | None,
+    **rest: Any,
+) -> int:
     """Verify, preview, ask, delete what still holds, report."""
+    chosen = chosen_shard(shard, shards)
     verified = open_plan(plan, allow_edited=allow_edited)
     options = options_from(rest)
     check_age(verified.header, max_age, int(time.time() * 1000))
@@ -54,6 +73,8 @@ def command(talk: Talk, /, plan: Path, max_age: int, allow_edited: bool, **rest:
     if verified.edits.altered:
         talk.say(f"Edited: {edits_text(verified.edits)}")
     proved = prove_again(verified.header, options.in_use, int(time.time() * 1000))
+    if chosen is not None:
+        return run_async(lambda: apply_shard(verified, chosen, proved, options, talk))
     return run_async(lambda: _apply(verified, proved, options, talk))
 
 

@@ -10,28 +10,46 @@ import click
 from pruner.cli.consoles import result_console
 from pruner.cli.options import state_option
 from pruner.cli.talk import Talk
-from pruner.engine.runs import find_run, state_directory
-from pruner.plan.file import open_plan
+from pruner.engine.runs import find_run, runs_of_group, shard_group, state_directory
+from pruner.errors import InputError
+from pruner.plan.file import Plan, open_plan
+from pruner.report.shards import ShardRuns
 from pruner.report.terminal import show_summary
-from pruner.report.write import write_report
+from pruner.report.write import Report, write_merged_report, write_report
 
 _FILES = {"json": "report.json", "csv": "outcomes.csv", "markdown": "summary.md", "html": "report.html"}
 
 
-@click.command("report", help="Render the report of a run again, from its journal.")
-@click.argument("run", required=False, metavar="[RUN]")
+@click.command(
+    "report",
+    help="Render the report of a run again, from its journal, or one of the runs of all shards of a plan.",
+)
+@click.argument("runs", nargs=-1, metavar="[RUN...]")
+@click.option(
+    "--plan",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PLAN",
+    help="The runs of all shards of this plan.",
+)
 @click.option("--format", "form", type=click.Choice(("table", *_FILES)), default="table")
 @click.option(
     "--output", "-o", type=click.Path(file_okay=False, path_type=Path), help="Write all files here."
 )
 @state_option
 @click.pass_obj
-def command(talk: Talk, /, run: str | None, form: str, output: Path | None, state_dir: str | None) -> int:
+def command(
+    talk: Talk,
+    /,
+    runs: tuple[str, ...],
+    plan: Path | None,
+    form: str,
+    output: Path | None,
+    state_dir: str | None,
+) -> int:
     """Show one form on stdout, or write all files to a folder."""
-    directory = find_run(state_directory(state_dir), run)
-    plan = open_plan(directory.plan, allow_edited=True)
+    state = state_directory(state_dir)
     with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
-        report = write_report(plan, directory.journal, output or Path(folder), directory.run_id)
+        report = _written(state, runs, plan, output or Path(folder))
         if output is not None:
             talk.say(f"Report: {output}")
         elif form == "table":
@@ -41,3 +59,21 @@ def command(talk: Talk, /, run: str | None, form: str, output: Path | None, stat
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     return 0
+
+
+def _written(state: Path, runs: tuple[str, ...], plan: Path | None, folder: Path) -> Report:
+    if plan is not None:
+        if runs:
+            raise InputError("--plan names the runs of all its shards; leave the runs out")
+        return write_merged_report(_of_plan(state, open_plan(plan, allow_edited=True)), folder)
+    if len(runs) > 1:
+        return write_merged_report(ShardRuns([find_run(state, run) for run in runs]), folder)
+    own = find_run(state, runs[0] if runs else None)
+    return write_report(open_plan(own.plan, allow_edited=True), own.journal, folder, own.run_id)
+
+
+def _of_plan(state: Path, plan: Plan) -> ShardRuns:
+    found = runs_of_group(state, shard_group(plan))
+    if not found:
+        raise InputError(f"{plan.path}: no shard of this plan was begun in {state}")
+    return ShardRuns(found, plan)

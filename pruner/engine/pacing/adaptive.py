@@ -73,10 +73,28 @@ class AdaptivePacer:
         self._climb = Climb()
         self._noise = Noise()
         self._cap = InFlightCap(max_in_flight)
-        self.max_in_flight = max_in_flight
+        self._allowed = self.max_in_flight = max_in_flight
         if hint is not None and hint.is_limit:
             self._believe(hint.rate)
             self._climb.resume(float("-inf"))
+
+    def limit_to(self, ceiling: float, max_in_flight: int) -> None:
+        """From now on at most ``ceiling`` and, of what was allowed at first, ``max_in_flight``."""
+        is_bound = self._rate >= self._ceiling
+        self._ceiling = ceiling
+        # What was as fast as it was allowed to be may at once be as fast as it is allowed to be now.
+        known = ceiling if self._estimate is None else self._estimate * self._cruise
+        self._rate = min(known if is_bound else self._rate, ceiling)
+        self._allowed = max_in_flight
+        self._bound_in_flight()
+
+    def _bound_in_flight(self) -> None:
+        self.max_in_flight = min(self._cap.bound, self._allowed)
+
+    @property
+    def ceiling(self) -> float:
+        """The most requests per second that are ever granted."""
+        return self._ceiling
 
     @property
     def rate(self) -> float:
@@ -128,7 +146,7 @@ class AdaptivePacer:
             self._raise_to(higher, now)
         if self._cap.is_lowered:
             self._cap.creep(now)
-            self.max_in_flight = self._cap.bound
+            self._bound_in_flight()
 
     def _raise_to(self, rate: float, now: float) -> None:
         """A higher rate, but never above twice what is really being sent, nor above the ceiling."""
@@ -201,7 +219,7 @@ class AdaptivePacer:
         elif self._cap.overloaded(now, in_flight, retry_after or 0.0) or retry_after:
             self._reacted_at = now
             self._pause.episode()
-            self.max_in_flight = self._cap.bound
+            self._bound_in_flight()
             if retry_after:
                 self._wait(now, retry_after)
 
@@ -223,7 +241,7 @@ class AdaptivePacer:
         # At the end of a ramp more are open than before in any case.
         ramp_is_over = retry_after and not cruising and explains(reading, self._estimate or 0.0, self._rate)
         capped = not ramp_is_over and self._cap.refused(now, in_flight, retry_after or 0.0)
-        self.max_in_flight = self._cap.bound
+        self._bound_in_flight()
         known = self._estimate is not None
         if not capped:
             if not cruising or not self._noise.has_lone:

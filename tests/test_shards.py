@@ -1,0 +1,432 @@
+"""Shards of a plan: every image in exactly one, runs that go on by themselves, one report of all."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from conftest import policy_text, seed
+from hypothesis import given
+from hypothesis import strategies as st
+from test_end_to_end import FAST, deleted, numbered, write
+
+from pruner.emulator.throttle import Bucket, Limits
+from pruner.engine.pacing import AdaptivePacer
+from pruner.engine.presence import presence
+from pruner.engine.runs import all_runs
+from pruner.errors import ExitCode, InputError
+from pruner.model import ReasonKind
+from pruner.plan.file import PlanWriter, open_plan
+from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, RegistryFacts
+from pruner.plan.shards import Shard, Sharding, write_shard
+
+ALL = policy_text(extra="    limits: {keep_at_least: 0}\n")
+
+
+# What belongs to which shard
+
+
+def written(path, images):
+    """A plan that deletes so many tags of each image."""
+    header = Header(FORMAT, VERSION, "0", "", (), {"acme": RegistryFacts("https://x")}, 0, 0, {})
+    with path.open("wb") as file:
+        writer = PlanWriter(file, header)
+        for image, count in sorted(images.items()):
+            writer.listed(count)
+            writer.image(ImageRecord("acme", image, count, count))
+            for name in numbered(count):
+                writer.entry(
+                    Entry(0, "acme", image, name, "p", "f:1", ReasonKind.DELETE_RULE, "r", "sha256:1")
+                )
+        writer.finish()
+    return open_plan(path)
+
+
+def targets(plan):
+    return [entry.target for entry in plan.records() if isinstance(entry, Entry)]
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,3}(/[a-z]{1,2})?", fullmatch=True), st.integers(1, 12), max_size=20
+    ),
+    st.integers(1, 12),
+)
+def test_shards_are_the_plan_and_never_overlap(tmp_path_factory, images, of):
+    folder = tmp_path_factory.mktemp("plan")
+    plan = written(folder / "plan.jsonl", images)
+    parts = []
+    for number in range(1, of + 1):
+        path = folder / f"{number}.jsonl"
+        write_shard(plan, Shard(number, of), path)
+        # A part is a plan like any other that deletions were removed from.
+        part = open_plan(path, allow_edited=True)
+        assert part.footer == plan.footer
+        parts.append(targets(part))
+        assert part.entries_left == len(parts[-1])
+    assert sorted(target for part in parts for target in part) == sorted(targets(plan))
+    owners = Counter(image for part in parts for image in {target.image for target in part})
+    assert all(count == 1 for count in owners.values())
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(2, 8))
+def test_shards_have_about_as_much_to_do(tmp_path_factory, sizes, of):
+    """No shard has more than the fair part and one image: what dealing out the largest first guarantees."""
+    images = {f"i{number}": size for number, size in enumerate(sizes)}
+    plan = written(tmp_path_factory.mktemp("plan") / "plan.jsonl", images)
+    sharding = Sharding(plan, of)
+    loads = Counter()
+    for image, size in images.items():
+        loads[sharding.of("acme", image)] += size
+    buckets_collide = 2 * max(sizes)
+    assert max(loads.values()) <= sum(sizes) / of + buckets_collide
+
+
+def test_the_same_plan_is_always_dealt_out_in_the_same_way(tmp_path):
+    plan = written(tmp_path / "plan.jsonl", {"a": 5, "b": 3, "c/d": 9, "e": 1})
+    dealt = [Sharding(plan, 3).of("acme", image) for image in ("a", "b", "c/d", "e")]
+    assert dealt == [2, 3, 1, 3]
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4000", "a/b", "1/2/3"])
+def test_what_is_no_shard_is_said(text):
+    with pytest.raises(InputError, match="is no shard; write which of how many, as in 3/16"):
+        Shard.parse(text)
+    assert Shard.parse("3/16") == Shard(3, 16)
+
+
+# Who else is there
+
+
+def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
+    one, two = presence(tmp_path, "plan", "1"), presence(tmp_path, "plan", "2")
+    with one.entered():
+        assert one.count() == 1
+        with two.entered():
+            assert one.count() == two.count() == 2
+        assert one.count() == 1
+        code = (
+            "import sys; from pathlib import Path; from pruner.engine.presence import presence\n"
+            "with presence(Path(sys.argv[1]), 'plan', '3').entered():\n"
+            "    print('there', flush=True); sys.stdin.read()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert other.stdout.readline() == "there\n"
+        assert one.count() == 2
+        other.kill()
+        other.communicate()
+        assert one.count() == 1
+
+
+def test_a_pacer_follows_its_part_of_the_ceiling():
+    pacer = AdaptivePacer(200.0, 64)
+    assert (pacer.rate, pacer.max_in_flight) == (60.0, 64)
+    pacer.limit_to(50.0, 16)
+    assert (pacer.ceiling, pacer.rate, pacer.max_in_flight) == (50.0, 50.0, 16)
+    pacer.limit_to(100.0, 32)
+    assert (pacer.rate, pacer.max_in_flight) == (100.0, 32)
+    pacer.on_refused(10.0, 9.0, None, 1)
+    slower = pacer.rate
+    pacer.limit_to(200.0, 64)
+    assert pacer.rate == slower
+
+
+# The program
+
+
+@pytest.fixture
+def planned(program, emulated):
+    emulator = emulated(seed=seed({f"app-{number}": numbered(5 + number) for number in range(12)}))
+    program = program.at(emulator)
+    path = write(program, ALL)
+    done = program("plan", path, "-o", "plan.jsonl", *FAST)
+    assert done.returncode == 0, done.stderr
+    return program, emulator, sum(5 + number for number in range(12))
+
+
+def shard(program, which, *more, **env):
+    return program("apply", "plan.jsonl", "--yes", "--shard", which, *FAST, *more, **env)
+
+
+def merged(program, *arguments):
+    done = program("report", *arguments, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_shards_together_carry_out_the_plan(planned):
+    program, emulator, total = planned
+    seen = []
+    for number in range(4):
+        done = program(
+            "apply", "plan.jsonl", "--yes", "--shards", "4", *FAST, JOB_COMPLETION_INDEX=str(number)
+        )
+        assert done.returncode == 0, done.stderr
+        seen.append(emulator.counters.deleted)
+    assert seen[-1] == total == len(deleted(emulator))
+    assert len({after - before for before, after in zip([0, *seen], seen, strict=False)}) > 1
+    assert emulator.counters.duplicate_deletes == 0
+    report = merged(program, "--plan", "plan.jsonl")
+    assert report["counts"]["deleted"] == report["targets"] == total
+    assert (report["state"], report["exit_code"], report["missing_shards"]) == ("complete", 0, [])
+    assert [item["shard"] for item in report["shards"]] == ["1/4", "2/4", "3/4", "4/4"]
+    names = [tuple(outcome["target"].values()) for outcome in report["outcomes"]]
+    assert len(names) == len(set(names)) == total
+
+
+def test_a_shard_that_is_started_again_goes_on_or_says_that_it_is_complete(planned):
+    program, emulator, _ = planned
+    assert shard(program, "2/4").returncode == 0
+    requests = emulator.counters.requests
+    done = shard(program, "2/4")
+    assert done.returncode == 0
+    assert "0 targets of" in done.stderr
+    assert emulator.counters.requests == requests
+    assert len(all_runs(program.state)) == 1
+
+
+def test_what_failed_in_a_shard_is_tried_again(planned):
+    program, emulator, _ = planned
+    refusing = {"operation": "delete_tag", "times": 2, "status": 409}
+    with emulator.faults(refusing) if hasattr(emulator, "faults") else _faulty(emulator, refusing):
+        done = shard(program, "1/4")
+    assert done.returncode == 1, done.stderr
+    report = merged(program)
+    assert report["counts"]["failed"] == 2
+    done = shard(program, "1/4")
+    assert done.returncode == 0, done.stderr
+    report = merged(program)
+    assert report["counts"]["failed"] == 0
+    assert report["counts"]["deleted"] == report["targets"]
+    assert report["state"] == "complete"
+
+
+def test_another_number_of_shards_is_refused(planned):
+    program, emulator, _ = planned
+    assert shard(program, "1/4").returncode == 0
+    before = emulator.counters.deleted
+    done = shard(program, "1/3")
+    assert done.returncode == 3
+    assert "this plan was begun in 4 shards, not 3" in done.stderr
+    assert emulator.counters.deleted == before
+
+
+def test_an_edited_plan_is_another_plan(planned):
+    program, emulator, total = planned
+    plan = program.folder / "plan.jsonl"
+    assert shard(program, "1/2").returncode == 0
+    before = emulator.counters.deleted
+    lines = plan.read_bytes().splitlines(True)
+    left = [line for line in lines if b'"tag":"t00000"' not in line]
+    plan.write_bytes(b"".join(left))
+    assert shard(program, "2/2").returncode == 2
+    for which in ("1/2", "2/2"):
+        assert shard(program, which, "--allow-edited").returncode == 0
+    assert sum(name.endswith(":t00000") for name in deleted(emulator)) < 12
+    report = merged(program, "--plan", "plan.jsonl")
+    assert report["targets"] == total - 12
+    assert before < total
+
+
+def test_missing_shards_are_named_and_counts_add_up(planned):
+    program, _, total = planned
+    assert shard(program, "1/3").returncode == 0
+    assert shard(program, "3/3").returncode == 0
+    report = merged(program, "--plan", "plan.jsonl")
+    assert report["missing_shards"] == ["2/3"]
+    assert report["targets"] == total
+    assert report["counts"]["not_attempted"] == total - report["counts"]["deleted"] > 0
+    assert (report["state"], report["exit_code"]) == ("partial", 6)
+    missing = [item for item in report["outcomes"] if item["status"] == "not_attempted"]
+    assert {item["error"] for item in missing} == {"shard 2/3 is missing: nobody began it"}
+    done = program("report", "--plan", "plan.jsonl")
+    assert "shard 2/3 is missing" in done.stdout
+    runs = [run.run_id for run in all_runs(program.state)]
+    report = merged(program, *runs)
+    assert report["missing_shards"] == ["2/3"]
+    assert report["targets"] == report["counts"]["deleted"] < total
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "--plan", "plan.jsonl"], "no shard of this plan was begun"),
+        (["apply", "plan.jsonl", "--yes", "--shard", "5/4"], "is no shard"),
+        (["apply", "plan.jsonl", "--yes", "--shard", "1/4", "--shards", "4"], "leave --shards out"),
+        (["apply", "plan.jsonl", "--yes", "--shards", "4"], "JOB_COMPLETION_INDEX is ''"),
+    ],
+)
+def test_bad_input_is_said(planned, arguments, said):
+    program, emulator, _ = planned
+    done = program(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert emulator.counters.deleted == 0
+    done = program("apply", "plan.jsonl", "--yes", "--shards", "4", JOB_COMPLETION_INDEX="4")
+    assert done.returncode == 2
+    assert "not one of 0 to 3" in done.stderr
+
+
+def test_runs_of_different_plans_are_no_shards(planned):
+    program, _, _ = planned
+    assert shard(program, "1/2").returncode == 0
+    done = program("run", "policy.yaml", "--yes", *FAST)
+    assert done.returncode == 0, done.stderr
+    runs = [run.run_id for run in all_runs(program.state)]
+    done = program("report", *runs)
+    assert done.returncode == 2
+    assert "only the runs of the shards of one plan" in done.stderr
+
+
+def test_guards_are_about_the_whole_plan(planned):
+    program, emulator, total = planned
+    done = program("run", "policy.yaml", "--yes", "--max-deletions", "1", *FAST)
+    assert done.returncode == 3
+    small = write(
+        program, policy_text(images="[app-0]", extra="    limits: {keep_at_least: 0}\n"), "small.yaml"
+    )
+    assert program("run", small, "--yes", *FAST).returncode == 0
+    # A twelfth of the plan would not be more than ten times what went before, all of it is.
+    done = shard(program, "1/12", "--max-growth", "10")
+    assert done.returncode == 3, done.stderr
+    assert f"{total} deletions" in done.stderr
+    assert emulator.counters.deleted == 5
+
+
+def test_a_whole_run_and_the_shards_of_another_plan_are_kept_out(planned):
+    program, emulator, _ = planned
+    write(program, ALL.replace("name: p", "name: q"))
+    assert program("plan", "policy.yaml", "-o", "other.jsonl", *FAST).returncode == 0
+    gate = emulator.hold("delete_tag")
+    working = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *FAST)
+    gate.wait()
+    for arguments in (["run", "policy.yaml"], ["apply", "other.jsonl", "--shard", "1/2"]):
+        done = program(*arguments, "--yes", *FAST)
+        assert done.returncode == 3, done.stderr
+        assert "registry 'acme' is being worked on by run" in done.stderr
+    beside = program.start("apply", "plan.jsonl", "--yes", "--shard", "2/2", *FAST)
+    gate.release()
+    assert [process.communicate(timeout=60) and process.returncode for process in (working, beside)] == [0, 0]
+    assert emulator.counters.duplicate_deletes == 0
+
+
+# A Job controller
+
+
+class Job:
+    """What Kubernetes does for an Indexed Job: so many pods at a time, restarts by the pod failure policy."""
+
+    def __init__(self, program, of, parallelism, arguments):
+        self.program = program
+        self.of = of
+        self.parallelism = parallelism
+        self.arguments = arguments
+        self.waiting = list(range(of))
+        self.running = {}
+        self.done = {}
+        self.starts = Counter()
+        self.kills = 0
+
+    def start(self):
+        while self.waiting and len(self.running) < self.parallelism:
+            index = self.waiting.pop(0)
+            self.starts[index] += 1
+            self.running[index] = self.program.start(*self.arguments, JOB_COMPLETION_INDEX=str(index))
+
+    def kill(self, dice):
+        index = dice.choice(list(self.running))
+        self.running[index].kill()
+        self.kills += 1
+
+    def reap(self):
+        for index, process in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            said = process.communicate()
+            del self.running[index]
+            code = process.returncode
+            if code == 0:
+                self.done[index] = said
+            elif code in (ExitCode.BAD_INPUT, ExitCode.REFUSED, ExitCode.CREDENTIALS):
+                raise AssertionError(f"the Job failed: {code}: {said[1]}")
+            else:
+                assert self.starts[index] < 20, said
+                self.waiting.append(index)
+
+    @property
+    def is_complete(self):
+        return len(self.done) == self.of
+
+
+def play(program, emulator, of, parallelism, kill_every, arguments):
+    """Run the Job to its end, killing a pod now and then; the Job, and how long it took."""
+    dice = random.Random(7)
+    job = Job(program, of, parallelism, arguments)
+    began = time.monotonic()
+    next_kill = kill_every
+    while not job.is_complete:
+        job.start()
+        job.reap()
+        if job.running and emulator.counters.deleted >= next_kill:
+            job.kill(dice)
+            next_kill += kill_every
+        time.sleep(0.01)
+    return job, time.monotonic() - began
+
+
+def one_report(program, emulator, total):
+    assert emulator.counters.deleted == total
+    assert emulator.counters.duplicate_deletes == 0
+    report = merged(program, "--plan", "plan.jsonl")
+    assert (report["counts"]["deleted"], report["targets"]) == (total, total)
+    assert (report["state"], report["missing_shards"]) == ("complete", [])
+    names = {tuple(outcome["target"].values()) for outcome in report["outcomes"]}
+    assert len(names) == len(report["outcomes"]) == total
+    return report
+
+
+def test_an_indexed_job_with_kills_deletes_every_target_once(program, emulated):
+    emulator = emulated(
+        seed=seed({f"app-{number}": numbered(60) for number in range(16)}), latency_seconds=0.02
+    )
+    program = program.at(emulator)
+    path = write(program, ALL)
+    assert program("plan", path, "-o", "plan.jsonl", *FAST).returncode == 0
+    arguments = ("apply", "plan.jsonl", "--yes", "--shards", "4", "--quiet")
+    job, _ = play(program, emulator, 4, 2, 200, arguments)
+    assert job.kills == 4
+    one_report(program, emulator, 960)
+
+
+LIMITED = "registries:\n  acme: {requests_per_second: 200, concurrency: 96}\npolicies:"
+BOUND_OF_ONE_PROCESS = 20
+"""So many requests may one process send at once beyond its rate, on a machine whose clocks are late."""
+
+
+@pytest.mark.slow
+def test_eight_shards_three_at_a_time_pass_no_limit_and_leave_nothing_unused(program, emulated):
+    total = 20_000
+    images = {f"app-{number:03}": numbered(100) for number in range(200)}
+    limits = Limits(bucket=Bucket(rate=200.0, burst=BOUND_OF_ONE_PROCESS))
+    emulator = emulated(seed=seed(images), latency_seconds=0.02)
+    program = program.at(emulator)
+    path = write(program, ALL.replace("policies:", LIMITED))
+    assert program("plan", path, "-o", "plan.jsonl").returncode == 0
+    emulator.set_limits(limits)
+    before = emulator.counters.requests
+    arguments = ("apply", "plan.jsonl", "--yes", "--shards", "8", "--quiet")
+    job, seconds = play(program, emulator, 8, 3, 1_500, arguments)
+    requests = emulator.counters.requests - before
+    goodput = requests / (200.0 * seconds)
+    print(f"{job.kills} kills, {requests} requests in {seconds:.1f} s, goodput {goodput:.3f}")
+    assert job.kills >= 10
+    assert emulator.counters.throttled == 0
+    one_report(program, emulator, total)
