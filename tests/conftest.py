@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(reason, red=True, bold=True)
 
 
+HELD = ("--rate", "100000", "--concurrency", "16", "--timeout", "600")
+"""Options of a run that is held at a gate: 16 requests wait there, for as long as it takes."""
+
+
 @dataclass
 class Program:
     """The real program in its own process, with an empty home and the emulator's keys."""
@@ -49,8 +56,9 @@ class Program:
             check=False,
         )
 
-    def start(self, *args, wrapper=(), **env):
-        command = [*wrapper, sys.executable, "-m", "pruner", *map(str, args)]
+    def start(self, *args, wrapper=(), python=("-m", "pruner"), **env):
+        """Start it, through another program or by other arguments of Python if need be."""
+        command = [*wrapper, sys.executable, *map(str, (*python, *args))]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -91,11 +99,28 @@ def program(tmp_path):
     )
 
 
+@contextmanager
+def reserved_port():
+    """A port of loopback that refuses connections, and that nobody else is given, until the block ends.
+
+    A server whose address may be used again can listen on it meanwhile.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port():
+    """A port that nothing listens on."""
+    with reserved_port() as port:
+        yield port
+
+
 @pytest.fixture
 def emulated():
     """Start emulators that stop with the test: ``emulated(seed=…, faults=…)``."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         yield lambda **config: stack.enter_context(running_in_thread(EmulatorConfig(**config)))
 
@@ -122,3 +147,40 @@ def policy_text(images='["**"]', delete="[{tags: ['*']}]", extra="", registry="a
         f"version: 1\npolicies:\n  - name: p\n    registry: {registry}\n    images: {images}\n"
         f"    delete: {delete}\n{extra}"
     )
+
+
+def until(condition, process=None, seconds=60):
+    """Wait until something is so; the process, if any, must not end before."""
+    deadline = time.monotonic() + seconds
+    while True:
+        # Asked first: what is so at the end of the process counts as well.
+        has_ended = process is not None and process.poll() is not None
+        if condition():
+            return
+        assert not has_ended, process.communicate()
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.003)
+
+
+def read_until(stream, text):
+    """What a process says up to the line with ``text``."""
+    said = ""
+    while text not in said:
+        line = stream.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def kill(process, gate):
+    """``kill -9`` a process that is held at a gate, and open it: nothing that waited is carried out."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    until(lambda: gate.held == 0)
+    gate.open()
+
+
+def stopping(process, number):
+    """Send a process a signal, and wait until it says that it finishes what is in flight."""
+    process.send_signal(number)
+    assert "finishing what is in flight" in read_until(process.stderr, "finishing")

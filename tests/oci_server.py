@@ -7,7 +7,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import socket
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -247,7 +246,8 @@ def serving(server):
 async def _serve(server, started):
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    # A request that a test holds ends with its client.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -256,9 +256,3 @@ async def _serve(server, started):
     started.set_result((asyncio.get_running_loop(), finish))
     await finish.wait()
     await runner.cleanup()
-
-
-def free_port():
-    """A port of loopback that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

@@ -4,13 +4,13 @@ import base64
 import http.client
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from oci_server import LOGIN, free_port
+from conftest import reserved_port, until
+from oci_server import LOGIN
 
 PROGRAM = shutil.which("docker-registry")
 # LOGIN, hashed by htpasswd -B at the lowest cost.
@@ -54,18 +54,17 @@ class RealRegistry:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for _ in range(500):
-            try:
-                if self.ask("GET", "/v2/")[0] == 200:
-                    return
-            except OSError:
-                assert self.process.poll() is None, "docker-registry ended"
-            time.sleep(0.02)
-        raise AssertionError("docker-registry does not answer")
+        until(self._answers, self.process)
+
+    def _answers(self):
+        try:
+            return self.ask("GET", "/v2/")[0] == 200
+        except OSError:
+            return False
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def collect_garbage(self, *options):
         """As an operator does: with the server stopped."""
@@ -79,7 +78,7 @@ class RealRegistry:
         self.start()
 
     def ask(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, {"Authorization": _BASIC, **dict(headers)})
             answer = connection.getresponse()
@@ -114,11 +113,12 @@ class RealRegistry:
 @contextmanager
 def running(folder):
     folder.mkdir()
-    registry = RealRegistry(folder, free_port())
-    (folder / "config.yml").write_text(_CONFIG.format(folder=folder, port=registry.port))
     (folder / "htpasswd").write_text(HTPASSWD)
-    registry.start()
-    try:
-        yield registry
-    finally:
-        registry.stop()
+    with reserved_port() as port:
+        (folder / "config.yml").write_text(_CONFIG.format(folder=folder, port=port))
+        registry = RealRegistry(folder, port)
+        registry.start()
+        try:
+            yield registry
+        finally:
+            registry.stop()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import policy_text, seed
+from conftest import HELD, kill, policy_text, seed, until
 from test_end_to_end import FAST, POLICIES, assert_consistent, deleted, numbered, write
 
 from pruner.engine.runs import all_runs, new_run
@@ -298,24 +298,29 @@ def test_edit_check_notices_a_removed_kept_target(planned):
 
 @pytest.fixture
 def running(program, emulated):
-    """Start a run of 300 tags that is slow, and wait until some are deleted."""
-    emulator = emulated(seed=seed({"a": numbered(150), "b": numbered(150)}), latency_seconds=0.01)
+    """Start a run of 300 tags, 20 of which it deletes before it is held at a gate, with 16 in flight."""
+    emulator = emulated(seed=seed({"a": numbered(150), "b": numbered(150)}))
+    gate = emulator.hold("DELETE", after=20)
     program = program.at(emulator)
     path = write(program, ALL)
-    process = program.start("run", path, "--yes", "--rate", "50")
-    while emulator.counters.deleted < 20:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    yield program, emulator, path, process
+    process = program.start("run", path, "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
+    yield program, emulator, path, process, gate
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
-def test_resume_after_kill_finishes_with_each_target_once(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+@pytest.fixture
+def killed(running):
+    """That run after ``kill -9``, with its gate open for those that follow."""
+    program, emulator, path, process, gate = running
+    kill(process, gate)
+    return program, emulator, path
+
+
+def test_resume_after_kill_finishes_with_each_target_once(killed):
+    program, emulator, _ = killed
     assert program.reports() == []
     assert json.loads(program("runs", "--format", "json").stdout)[0]["state"] == "cut off"
     done = program("resume", *FAST)
@@ -333,10 +338,8 @@ def test_resume_after_kill_finishes_with_each_target_once(running):
     assert emulator.counters.deleted == 300
 
 
-def test_resume_after_a_torn_last_line(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_resume_after_a_torn_last_line(killed):
+    program, emulator, _ = killed
     [run] = all_runs(program.state)
     content = run.journal.read_bytes()
     run.journal.write_bytes(content[: len(content) - 7])
@@ -346,10 +349,8 @@ def test_resume_after_a_torn_last_line(running):
     assert emulator.counters.deleted == 300
 
 
-def test_resume_leaves_alone_what_was_pushed_again_meanwhile(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_resume_leaves_alone_what_was_pushed_again_meanwhile(killed):
+    program, emulator, _ = killed
     left = sorted(set(emulator.store.tag_names("acme", "b")))[-1]
     assert emulator.move_tag(f"acme/b:{left}")
     done = program("resume", *FAST)
@@ -358,10 +359,8 @@ def test_resume_leaves_alone_what_was_pushed_again_meanwhile(running):
     assert emulator.store.tag_names("acme", "b") == [left]
 
 
-def test_another_account_does_not_take_everything_for_gone(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_another_account_does_not_take_everything_for_gone(killed):
+    program, emulator, _ = killed
     plan = all_runs(program.state)[0].plan
     journal = all_runs(program.state)[0].journal.read_bytes()
     emulator.store.registries["other"] = other = emulator.store.registries.pop("acme")
@@ -373,10 +372,8 @@ def test_another_account_does_not_take_everything_for_gone(running):
     assert [run.journal.read_bytes() for run in all_runs(program.state)] == [journal]
 
 
-def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(killed):
+    program, emulator, _ = killed
     before = emulator.counters.deleted
     rewritten(all_runs(program.state)[0].plan, listed_at=int(time.time() * 1000) - 8 * DAY)
     done = program("resume", *FAST)
@@ -387,10 +384,8 @@ def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(running):
     assert emulator.counters.deleted == 300
 
 
-def test_resume_at_another_endpoint_is_refused(running, emulated):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_resume_at_another_endpoint_is_refused(killed, emulated):
+    program, emulator, _ = killed
     before = emulator.counters.deleted
     other = emulated(seed=seed({"a": numbered(150)}))
     done = program.at(other)("resume", *FAST)
@@ -399,27 +394,23 @@ def test_resume_at_another_endpoint_is_refused(running, emulated):
 
 
 def test_the_second_of_two_runs_is_refused_and_names_the_holder(running):
-    program, emulator, path, process = running
+    program, emulator, path, process, gate = running
     [first] = all_runs(program.state)
-    # It holds its locks while it is stopped, and does not delete from what the others list.
-    process.send_signal(signal.SIGSTOP)
     for command in (("run", path, "--yes"), ("resume", first.run_id)):
         done = program(*command, *FAST)
         assert done.returncode == 3
         assert "registry 'acme' is being worked on by" in done.stderr
         assert f"run {first.run_id} (process {process.pid} on " in done.stderr
     assert process.poll() is None
-    process.send_signal(signal.SIGCONT)
+    gate.open()
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(all_runs(program.state)) == 1
     assert_consistent(program.reports()[0], emulator, process)
 
 
-def test_the_lock_is_free_after_a_kill(running):
-    program, emulator, path, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_the_lock_is_free_after_a_kill(killed):
+    program, emulator, path = killed
     done = program("run", path, "--yes", *FAST)
     assert done.returncode == 0, done.stderr
     assert emulator.counters.deleted == 300
@@ -428,16 +419,17 @@ def test_the_lock_is_free_after_a_kill(running):
 def test_a_run_of_another_registry_goes_on_beside(program, emulated):
     document = seed({"a": numbered(200)})
     document["registries"]["other"] = seed({"a": ["x", "y"]})["registries"]["acme"]
-    emulator = emulated(seed=document, latency_seconds=0.01)
+    emulator = emulated(seed=document)
+    gate = emulator.hold("DELETE", after=5, matches=lambda call: call.registry == "acme")
     program = program.at(emulator)
-    process = program.start("run", write(program, ALL), "--yes", "--rate", "50")
-    while emulator.counters.deleted < 5:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    process = program.start("run", write(program, ALL), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
     done = program("delete", "other/a:x", "--yes", *FAST)
     assert done.returncode == 0, done.stderr
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    assert process.poll() is None
+    gate.open()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("command", ["resume", "report"])
@@ -515,7 +507,7 @@ def test_old_runs_are_pruned(complete):
 
 
 def test_a_run_that_is_working_is_never_pruned(running):
-    program, _, _, process = running
+    program, _, _, process, _ = running
     [run] = all_runs(program.state)
     old = run.path.with_name("20200101T000000000Z-0000")
     run.path.rename(old)
@@ -559,10 +551,8 @@ def test_a_report_is_written_to_a_folder(complete):
     assert (out / "report.json").read_bytes() == (run.path / "report.json").read_bytes()
 
 
-def test_the_report_of_a_run_that_was_cut_off(running):
-    program, emulator, _, process = running
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+def test_the_report_of_a_run_that_was_cut_off(killed):
+    program, emulator, _ = killed
     done = program("report", "--format", "json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

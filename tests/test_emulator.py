@@ -9,10 +9,12 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from conftest import until
 
 from pruner.emulator import (
     DEMO_ACCESS_KEY,
@@ -103,7 +105,7 @@ class Signer:
     def send(self, method: str, target: str, headers: dict[str, str], body: bytes | None = None) -> Reply:
         """Send a request exactly as given."""
         address = self.emulator.origin.removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=5)
+        connection = http.client.HTTPConnection(address, timeout=60)
         try:
             connection.request(method, target, body=body, headers=headers)
             reply = connection.getresponse()
@@ -385,15 +387,81 @@ def test_requests_in_flight_are_bounded(status: int, code: str) -> None:
     hang = Fault(action="hang", contains="sandbox")
     with emulated(limits=Limits(in_flight=InFlight(maximum=1, status=status)), faults=(hang,)) as send:
         address = send.emulator.origin.removeprefix("http://")
-        waiting = http.client.HTTPConnection(address, timeout=5)
+        waiting = http.client.HTTPConnection(address, timeout=60)
         target = f"{PREFIX}/repositories/sandbox"
         waiting.request("GET", target, headers=send.headers("GET", target))
-        while send.control("counters").json["faults"] == 0:
-            pass
+        until(lambda: send.emulator.counters.faults)
         reply = send("GET", "/repositories")
         assert (reply.status, reply.json["error"]["errorCode"]) == (status, code)
         assert send.emulator.counters.max_in_flight == 2
         waiting.close()
+
+
+# Gates
+
+
+@contextlib.contextmanager
+def sending(send: Signer, *calls: tuple[str, str]) -> Iterator[list[Future[Reply]]]:
+    """Send each request in a thread of its own while the block lasts; all have been answered after it."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        yield [threads.submit(send, *call) for call in calls]
+
+
+def test_a_gate_holds_what_it_is_for_until_it_opens() -> None:
+    with emulated() as send:
+        gate = send.emulator.hold("DELETE", after=1)
+        assert send("DELETE", f"{WEB}/tags/pr-1").status == 204
+        with sending(send, *(("DELETE", f"{WEB}/tags/pr-{n}") for n in (2, 3))) as replies:
+            gate.wait(2)
+            assert gate.held == 2
+            assert send.tags() == [f"pr-{n}" for n in range(2, 8)]
+            gate.open()
+        assert [reply.result().status for reply in replies] == [204, 204]
+        assert gate.held == 0
+        assert send("DELETE", f"{WEB}/tags/pr-4").status == 204
+        # The two that were held, and the list.
+        assert send.emulator.counters.max_in_flight == 3
+
+
+def test_a_gate_stands_before_everything_else() -> None:
+    with emulated() as send:
+        gate = send.emulator.hold(matches=lambda call: call.subject == "acme/ci/web:pr-1")
+        with sending(send, ("GET", f"{WEB}/tags/pr-1")) as replies:
+            gate.wait()
+            send.emulator.set_keys("AKNEW000000000000001", "new-secret")
+            gate.open()
+        assert replies[0].result().status == 401
+
+
+def test_a_request_whose_client_leaves_is_held_no_longer_and_never_carried_out() -> None:
+    target = f"{PREFIX}{WEB}/tags/pr-1"
+    with emulated() as send:
+        gate = send.emulator.hold("DELETE")
+        address = send.emulator.origin.removeprefix("http://")
+        with contextlib.closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+            connection.request("DELETE", target, headers=send.headers("DELETE", target))
+            gate.wait()
+        until(lambda: gate.held == 0)
+        gate.open()
+        assert "pr-1" in send.tags()
+
+
+def test_a_gate_that_nobody_comes_to_says_so() -> None:
+    with emulated() as send, pytest.raises(TimeoutError, match="0 requests are held, not 1"):
+        send.emulator.hold().wait(seconds=0)
+
+
+def test_the_end_of_the_server_opens_its_gates() -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(contextlib.ExitStack())
+        send = server.enter_context(emulated())
+        gate = send.emulator.hold()
+        replies = stack.enter_context(sending(send, ("GET", "/repositories")))
+        gate.wait()
+        server.close()
+        assert gate.held == 0
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            replies[0].result()
 
 
 # Faults on the wire
@@ -469,6 +537,7 @@ def test_hang_lasts_until_the_client_leaves_and_does_not_hold_the_server() -> No
             connection.request("DELETE", target, headers=send.headers("DELETE", target))
             with pytest.raises(TimeoutError):
                 connection.getresponse()
+            until(lambda: send.emulator.counters.deleted == 1)
         assert "pr-1" not in send.tags()
 
 

@@ -3,12 +3,11 @@
 import csv
 import json
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import policy_text, seed
+from conftest import HELD, policy_text, seed, stopping, until
 
 from pruner.emulator import Bucket, Fault, InFlight, Limits, Quota
 
@@ -118,17 +117,23 @@ def test_twenty_thousand_targets_under_throttling_errors_and_resets(program, emu
         Fault(action="cut", method="DELETE", probability=0.002),
     )
     # At first less than any machine can send, so that some requests are refused in any case.
-    limits = Limits(bucket=Bucket(rate=150, burst=20, schedule=((8, 1500),)))
-    emulator = emulated(seed="generate:1x20x1000", faults=faults, limits=limits)
+    limits = Limits(bucket=Bucket(rate=150, burst=20, schedule=((4, 1500),)))
+    emulator = emulated(seed="generate:1x20x1000", faults=faults)
     registry = next(iter(emulator.store.registries))
     extra = "    limits: {keep_at_least: 0}\n    shared_digest: delete\n"
     path = write(
         program, policy_text(delete="[{tags: ['*'], older_than: 1m}]", extra=extra, registry=registry)
     )
-    done = program.at(emulator)("run", path, "--yes", *FAST, timeout=110)
-    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+    gate = emulator.hold()
+    process = program.at(emulator).start("run", path, "--yes", *FAST)
+    until(lambda: gate.held, process)
+    # The slow time begins with the first request, not with the start of the emulator.
+    emulator.set_limits(limits)
+    gate.open()
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr + stdout[-2000:]
     report = program.reports()[0]
-    assert_consistent(report, emulator, done)
+    assert_consistent(report, emulator, process)
     assert report["targets"] > 15_000
     assert report["counts"]["deleted"] == report["targets"] == emulator.counters.deleted
     assert 0 < report["throttled"] < 0.02 * report["requests"]
@@ -361,17 +366,17 @@ def test_a_throttling_server_is_obeyed(program, emulated):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_drains_and_reports(program, emulated, number, code):
-    emulator = emulated(seed=seed({"a": numbered(500)}), latency_seconds=0.01)
-    process = program.at(emulator).start("run", write(program, policy_text()), "--yes", "--rate", "100")
-    while emulator.counters.deleted < 20:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    emulator = emulated(seed=seed({"a": numbered(500)}))
+    gate = emulator.hold("DELETE", after=20)
+    process = program.at(emulator).start("run", write(program, policy_text()), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
+    stopping(process, number)
+    gate.open()
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     report = program.reports()[0]
     assert_consistent(report, emulator, process)
-    assert report["counts"]["deleted"] == emulator.counters.deleted
+    assert report["counts"]["deleted"] == emulator.counters.deleted == 20 + 16
     assert report["counts"]["unknown"] == 0
     assert "pruner resume" in stderr
     assert "Traceback" not in stderr
@@ -381,13 +386,10 @@ def test_a_second_signal_cancels(program, emulated):
     hang = Fault(action="hang", method="DELETE", after=10)
     emulator = emulated(seed=seed({"a": numbered(100)}), faults=(hang,))
     process = program.at(emulator).start("run", write(program, policy_text()), "--yes", *FAST)
-    while emulator.counters.faults < 3:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    until(lambda: emulator.counters.faults >= 3, process)
+    stopping(process, signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     report = program.reports()[0]
     assert_consistent(report, emulator, process)

@@ -97,11 +97,11 @@ def test_names_of_ten_megabytes(
     unit: str, is_name: Callable[[str], bool], check: Callable[[str], None]
 ) -> None:
     text = unit * (10_000_000 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()
     assert not is_name(text)
     with pytest.raises(names.InvalidNameError) as error:
         check(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(str(error.value)) < 2000
 
 

@@ -46,7 +46,7 @@ def server():
 
 
 @asynccontextmanager
-async def transport_to(server, namespace="team", login=ALICE, timeout=5.0):
+async def transport_to(server, namespace="team", login=ALICE, timeout=30.0):
     location = parse_location(f"{server.url}/{namespace}" if namespace else server.url)
 
     def client(origin):

@@ -120,11 +120,11 @@ def test_the_length_is_that_of_the_written_glob(glob: str) -> None:
 
 def test_many_literals_are_a_set() -> None:
     globs = [f"team/image-{number}" for number in range(20_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     matches = compile_globs(globs)
     assert matches("team/image-19999")
     assert not matches("team/image-20000")
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_too_many_patterns_are_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,15 +176,15 @@ class TestRegex:
     )
     def test_linear_time(self, pattern: str) -> None:
         matches = compile_regex(pattern)
-        started = time.perf_counter()
+        started = time.process_time()
         assert not matches("a" * 100_000 + "!")
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2
 
     def test_linear_time_of_globs(self) -> None:
         matches = compile_globs(["*a" * 250, "!" + "**a" * 160])
-        started = time.perf_counter()
+        started = time.process_time()
         assert not matches("a" * 100_000 + "!")
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2
 
 
 class TestCapture:

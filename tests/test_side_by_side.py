@@ -4,9 +4,9 @@ import weakref
 
 import anyio
 import pytest
-from conftest import policy_text, seed
+from conftest import HELD, policy_text, seed, until
+from virtual_time import run
 
-from pruner.emulator import Bucket, Limits
 from pruner.engine.feed import IMAGES_AHEAD, MOST_DELETIONS_AHEAD, Feed, _Ahead
 from pruner.engine.journal import Progress
 from pruner.engine.state import RunState
@@ -31,13 +31,18 @@ def policy_of(endpoints):
 
 
 def test_several_endpoints_are_worked_on_side_by_side(program, emulated):
-    limits = Limits(bucket=Bucket(rate=50, burst=10))
     tags = {"web": [f"t{number}" for number in range(150)]}
-    servers = {f"r{number}": emulated(seed=seed(tags, f"r{number}"), limits=limits) for number in range(6)}
+    servers = {f"r{number}": emulated(seed=seed(tags, f"r{number}")) for number in range(6)}
+    gates = [server.hold("DELETE", after=10) for server in servers.values()]
     path = program.folder / "policy.yaml"
     path.write_text(policy_of({name: server.endpoint for name, server in servers.items()}))
-    done = program("run", path, "--yes", "--max-deletions", "1000")
-    assert done.returncode == 0, done.stderr
+    process = program.start("run", path, "--yes", "--max-deletions", "1000", *HELD)
+    # None of them goes on, and so none has ended, before all of them have begun.
+    until(lambda: all(gate.held for gate in gates), process)
+    for gate in gates:
+        gate.open()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
     assert [server.counters.deleted for server in servers.values()] == [150] * 6
     [report] = program.reports()
     times = {name: [] for name in servers}
@@ -50,13 +55,16 @@ def test_several_endpoints_are_worked_on_side_by_side(program, emulated):
 
 def test_small_images_are_in_flight_together(program, emulated):
     images = {f"i{number:03}": ["a", "b"] for number in range(120)}
-    emulator = emulated(seed=seed(images), latency_seconds=0.05)
+    emulator = emulated(seed=seed(images))
+    gate = emulator.hold("DELETE")
     path = program.folder / "policy.yaml"
     path.write_text(policy_text(extra=ALL))
-    done = program.at(emulator)("run", path, "--yes", "--concurrency", "48")
-    assert done.returncode == 0, done.stderr
+    process = program.at(emulator).start("run", path, "--yes", *HELD, "--concurrency", "48")
+    until(lambda: gate.held > 24, process)
+    gate.open()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
     assert emulator.counters.deleted == 240
-    assert emulator.counters.max_in_flight > 24
 
 
 class Reader:
@@ -91,7 +99,7 @@ def test_images_that_wait_for_the_first_one_are_bounded_by_their_tags(tags, ahea
     async def work():
         await list_everything({"acme": reader}, take, 8)
 
-    anyio.run(work)
+    run(work())
     assert taken == sorted(taken)
     assert len(taken) == 100
     assert reader.most == 8
@@ -114,7 +122,7 @@ def test_long_lists_are_read_one_at_a_time():
             for _ in range(5):
                 group.start_soon(collect, "tags", fetch, str, room)
 
-    anyio.run(work)
+    run(work())
     assert max(held) == 100
 
 
@@ -138,7 +146,7 @@ def test_room_is_given_first_come_first_served():
             await anyio.sleep(0)
             room.leave(20)
 
-    anyio.run(work)
+    run(work())
     assert order == ["large", "small"]
 
 
@@ -156,7 +164,7 @@ def test_more_images_are_looked_at_ahead_where_they_are_small(size, small, expec
                 entered += 1
         return entered
 
-    assert anyio.run(work) == expected
+    assert run(work()) == expected
 
 
 class Held(list):
@@ -192,7 +200,7 @@ def test_an_image_is_let_go_before_the_next_one_is_waited_for():
                 group.start_soon(feed.prepare)
         feed.abandon()
 
-    anyio.run(work)
+    run(work())
     assert len(most) == 200
     assert max(most) <= IMAGES_AHEAD + 2
 
@@ -210,7 +218,7 @@ def test_a_listing_is_let_go_before_the_next_one_is_waited_for():
     def take(listing):
         most.append(len(alive))
 
-    anyio.run(lambda: list_everything({"acme": Lists(1)}, take, 20))
+    run(list_everything({"acme": Lists(1)}, take, 20))
     assert len(most) == 100
     # Those that came together wait for their turn in ``take``; those of the turn before are gone.
     assert max(most) <= 21

@@ -318,6 +318,13 @@ async def no_content(writer):
     return False
 
 
+async def until_unusable(client):
+    """Wait until a client has noticed that its idle connections were closed."""
+    async with asyncio.timeout(60):
+        while any(connection.is_usable for connection in client._idle):
+            await asyncio.sleep(0)
+
+
 async def test_a_connection_that_the_server_closed_is_not_used_again():
     async def once(writer):
         writer.write(b"HTTP/1.1 204 X\r\n\r\n")
@@ -327,7 +334,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again():
         client = new_client(f"http://127.0.0.1:{port}", env={})
         for _ in range(5):
             assert (await client.exchange("DELETE", "/x", HEADERS)).status == 204
-            await asyncio.sleep(0.02)
+            await until_unusable(client)
         assert len(ends) == 5
         await client.close()
 

@@ -119,10 +119,10 @@ def test_size() -> None:
 
 @pytest.mark.parametrize("unit", ["[", "{a: ", "- ", "? ", "[{a: "])
 def test_nesting_is_stopped_before_it_costs(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(YamlError, match=r"nested more than 40|a key must be plain text"):
         read_yaml(unit.encode() * (1_000_000 // len(unit)))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_long_keys_and_values_are_cut_in_the_sentence() -> None:

@@ -8,6 +8,7 @@ from pruner.emulator.background import running_in_thread
 from pruner.emulator.config import DEMO_ACCESS_KEY, DEMO_SECRET_KEY, EmulatorConfig
 from pruner.emulator.counters import Counters
 from pruner.emulator.faults import Fault, parse_faults
+from pruner.emulator.gate import Gate
 from pruner.emulator.server import Emulator
 from pruner.emulator.store import Image, Platform, Registry, Store, Tag
 from pruner.emulator.target import Operation
@@ -21,6 +22,7 @@ __all__ = [
     "Emulator",
     "EmulatorConfig",
     "Fault",
+    "Gate",
     "Image",
     "InFlight",
     "Limits",

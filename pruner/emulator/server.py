@@ -13,6 +13,7 @@ from pruner.emulator.config import EmulatorConfig
 from pruner.emulator.control import PREFIX, control
 from pruner.emulator.counters import Counters
 from pruner.emulator.faults import Fault, FaultScript
+from pruner.emulator.gate import Gate
 from pruner.emulator.seeds import open_seed
 from pruner.emulator.service import RegistryService
 from pruner.emulator.signature import SignatureVerifier
@@ -47,6 +48,7 @@ class Emulator:
         self._verifier = SignatureVerifier({config.access_key: config.secret_key}, self._now)
         self._throttle = Throttle(config.limits, monotonic)
         self._script = FaultScript(config.faults, config.seed_random)
+        self._gates: tuple[Gate[Call], ...] = ()
         self._in_flight = 0
         self._date = (0, "")
         self._server: web.Server | None = None
@@ -68,6 +70,8 @@ class Emulator:
     async def stop(self) -> None:
         """Stop listening and drop all connections; the counters stay readable."""
         self._stopping.set()
+        for gate in self._gates:
+            gate.open()
         if self._listener is not None:
             self._listener.close()
         if self._server is not None:
@@ -110,6 +114,25 @@ class Emulator:
         """Registry, image and tag of every DELETE that removed one, in order."""
         return self._service.deleted_tags
 
+    def hold(
+        self,
+        method: str | None = None,
+        *,
+        after: int = 0,
+        matches: Callable[[Call], bool] = lambda _: True,
+    ) -> Gate[Call]:
+        """Put up a gate that requests come to before their signature is checked; stopping opens it.
+
+        It holds those of ``method`` (None: any) that ``matches`` is true of, but for the first ``after``.
+        """
+
+        def is_meant(call: Call) -> bool:
+            return method in {None, call.method} and matches(call)
+
+        gate = Gate(is_meant, after=after)
+        self._gates = (*self._gates, gate)
+        return gate
+
     def set_faults(self, faults: Sequence[Fault]) -> None:
         """Replace the fault rules; their counts begin anew."""
         self._script = FaultScript(faults, self.config.seed_random)
@@ -148,12 +171,14 @@ class Emulator:
         try:
             if self.config.latency_seconds:
                 await asyncio.sleep(self.config.latency_seconds)
-            return await self._answer(request, target)
+            call = read_target(request.method, target, self._prefixes)
+            for gate in self._gates:
+                await gate.enter(call)
+            return await self._answer(request, target, call)
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
-        call = read_target(request.method, target, self._prefixes)
+    async def _answer(self, request: web.BaseRequest, target: str, call: Call) -> web.StreamResponse:
         self.counters.count_operation(call.operation.value)
         if call.operation in FORBIDDEN:
             # Counted before anything can refuse it: sending one is the mistake.

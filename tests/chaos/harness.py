@@ -3,7 +3,7 @@
 import json
 import random
 import re
-import time
+import resource
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -16,6 +16,7 @@ from pruner.engine.journal import NOT_FINAL, Claim, Done, read_journal
 from pruner.engine.runs import RunDirectory, all_runs
 from pruner.plan.file import open_plan
 
+ROOT = Path(__file__).parent.parent.parent
 FAST = ("--rate", "100000", "--concurrency", "16")
 ALL = "    limits: {keep_at_least: 0}\n"
 EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 130, 143}
@@ -61,28 +62,9 @@ def at(program, server):
     return Program({**program.env, "PRUNER_ENDPOINT": server.endpoint}, program.folder)
 
 
-def until(condition, process=None, seconds=60):
-    """Wait until something is so; the process, if any, must not end before."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.003)
-
-
 def finished(process, seconds=120):
     stdout, stderr = process.communicate(timeout=seconds)
     return Ended(process.returncode, stdout, stderr)
-
-
-def read_until(stream, text):
-    """What a process says up to the line with ``text``."""
-    said = ""
-    while text not in said:
-        line = stream.readline()
-        assert line, said
-        said += line
-    return said
 
 
 def post(emulator, path, body):
@@ -91,6 +73,20 @@ def post(emulator, path, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200
+
+
+def measured(program, *args, **env):
+    """Run the program to its end; how it ended, and the most memory that it held, in MiB."""
+    peak = program.folder / "peak.json"
+    python = ("-m", "benchmarks.measured", peak)
+    done = finished(program.start(*args, python=python, PYTHONPATH=str(ROOT), **env))
+    return done, json.loads(peak.read_text())["peak_mib"]
+
+
+def cpu_of_children():
+    """Seconds of CPU time of the children that have ended, which the load of the machine does not change."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def resume(program, *more, **env):

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from conftest import policy_text, seed
+from conftest import HELD, policy_text, seed, until
 
 from chaos.harness import (
     ALL,
@@ -16,7 +16,6 @@ from chaos.harness import (
     nothing_deleted,
     post,
     resume,
-    until,
     write_policy,
 )
 from pruner.emulator import Bucket, Fault, Limits, Quota
@@ -76,11 +75,13 @@ def test_an_odd_body_of_a_listing_is_refused(program, emulated, saw, what):
 
 @pytest.mark.rows(18)
 def test_a_key_that_is_rotated_in_mid_run_stops_and_the_new_key_resumes(program, emulated, saw):
-    emulator = emulated(seed=images(a=200), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=200))
+    gate = emulator.hold("DELETE", after=30)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "300")
-    until(lambda: emulator.counters.deleted >= 30, process)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
     post(emulator, "keys", {"access_key": "AKNEW000000000000001", "secret_key": "new-secret"})
+    gate.open()
     done = finished(process)
     assert done.returncode == 4, done.stderr
     report = check_run(program, emulator, done)
@@ -122,11 +123,13 @@ def test_a_registry_without_permission_stops_alone(program, emulated, saw, how):
 
 @pytest.mark.rows(20)
 def test_a_clock_that_jumps_in_mid_run_is_told_by_the_date_header(program, emulated, saw):
-    emulator = emulated(seed=images(a=200), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=200))
+    gate = emulator.hold("DELETE", after=20)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "300")
-    until(lambda: emulator.counters.deleted >= 20, process)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
     post(emulator, "clock", {"offset_seconds": 1200})
+    gate.open()
     done = finished(process)
     assert done.returncode == 4, done.stderr
     report = check_run(program, emulator, done)
@@ -183,11 +186,11 @@ def test_odd_retry_after_values_do_not_stop_a_run(program, emulated, saw):
     )
     emulator = emulated(seed=images(a=30), faults=refused)
     program = at(program, emulator)
+    # A wish that was taken for the longest wait there is would outlast the patience of this call.
     done = run_all(program)
     assert done.returncode == 0, done.stderr
     report = check_run(program, emulator, done)
     assert report["throttled"] == len(WISHES)
-    assert report["seconds"] < 30
     saw(f"Retry-After {', '.join(repr(wish) for wish in WISHES)}: all deleted")
 
 
@@ -235,15 +238,16 @@ def test_a_quota_that_is_used_up_ends_the_run_and_a_new_one_resumes_it(program, 
 
 @pytest.mark.rows(26)
 def test_a_storm_of_5xx_is_waited_out(program, emulated, saw):
-    emulator = emulated(seed=images(a=300), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=300))
+    gate = emulator.hold("DELETE", after=50)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "400")
-    until(lambda: emulator.counters.deleted >= 50, process)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
     post(emulator, "faults", [{"action": "status", "status": 503, "gateway_code": 500}])
-    until(lambda: emulator.counters.faults >= 12, process)
+    gate.open()
+    until(lambda: emulator.counters.faults >= 16, process)
     # Open by now: what still comes are probes, a second or more apart.
-    stormy = emulator.counters.faults
-    until(lambda: emulator.counters.faults > stormy, process)
+    until(lambda: emulator.counters.faults > 16, process)
     post(emulator, "faults", [])
     done = finished(process)
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import resource
 import subprocess
 
 import pytest
+from conftest import HELD, until
 
 from chaos.harness import (
     FAST,
@@ -18,7 +19,6 @@ from chaos.harness import (
     planned,
     resume,
     status_by_journal,
-    until,
     write_policy,
 )
 
@@ -40,14 +40,16 @@ def check_stopped_by_the_disk(program, emulator, done):
 
 @pytest.mark.rows(5)
 def test_a_disk_that_fills_up_while_journaling_stops_before_the_next_delete(program, emulated, saw):
-    emulator = emulated(seed=images(a=150, b=150), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=150, b=150))
+    gate = emulator.hold("DELETE", after=20)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "200")
-    until(lambda: emulator.counters.deleted >= 20, process)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
     no_file_larger_than(process.pid, latest(program).journal.stat().st_size)
+    gate.open()
     done = finished(process)
     check_stopped_by_the_disk(program, emulator, done)
-    assert emulator.counters.deleted < 300
+    assert emulator.counters.deleted == 20 + 16
     done = resume(program)
     assert done.returncode == 0, done.stderr
     assert check_run(program, emulator, done)["counts"]["deleted"] == emulator.counters.deleted == 300
@@ -85,9 +87,12 @@ def test_a_full_tmpfs_stops_the_run_and_room_resumes_it(program, emulated, saw):
 @pytest.mark.rows(5)
 def test_a_report_that_does_not_fit_on_the_disk_can_be_rendered_later(program, emulated, saw):
     emulator = emulated(seed=images(a=12))
+    gate = emulator.hold()
     program = at(program, emulator)
     process = program.start("run", write_policy(program), "--yes", *FAST)
+    until(lambda: gate.held, process)
     no_file_larger_than(process.pid, 9000)
+    gate.open()
     done = finished(process)
     assert emulator.counters.deleted == 12
     assert "cannot be written" in done.stderr

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from conftest import HELD, kill, until
 
 from chaos.harness import (
     FAST,
@@ -16,13 +17,11 @@ from chaos.harness import (
     check_said,
     check_server,
     dice,
-    finished,
     fresh,
     images,
     latest,
     nothing_deleted,
     resume,
-    until,
     write_policy,
 )
 from pruner.engine.journal import Progress
@@ -108,13 +107,13 @@ def test_many_runs_killed_at_random_moments_are_finished_by_resume(program, emul
 
 @pytest.fixture
 def killed(program, emulated):
-    """A run that was killed in the middle."""
-    emulator = emulated(seed=images(a=60, b=60), latency_seconds=0.01)
+    """A run that was killed in the middle, with 16 in flight."""
+    emulator = emulated(seed=images(a=60, b=60))
+    gate = emulator.hold("DELETE", after=30)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "200")
-    until(lambda: emulator.counters.deleted >= 30, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
+    kill(process, gate)
     return program, emulator, latest(program).journal
 
 
@@ -164,12 +163,12 @@ def test_a_journal_damaged_in_the_middle_is_refused_with_its_line(killed, saw):
 
 @pytest.mark.rows(1)
 def test_a_run_killed_before_its_plan_was_whole_deletes_nothing(program, emulated, saw):
-    emulator = emulated(seed=images(a=50), latency_seconds=0.3)
+    emulator = emulated(seed=images(a=50))
+    gate = emulator.hold()
     program = at(program, emulator)
     process = program.start("run", write_policy(program), "--yes", *FAST)
-    until(lambda: emulator.counters.requests >= 1, process)
-    process.send_signal(signal.SIGKILL)
-    finished(process)
+    until(lambda: gate.held, process)
+    kill(process, gate)
     nothing_deleted(program, emulator, resume(program), 2)
     saw("killed while planning: there is nothing to resume, and it says so")
 

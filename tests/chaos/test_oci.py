@@ -4,16 +4,16 @@ import asyncio
 import json
 import signal
 import sqlite3
-import threading
 import zlib
 from collections import Counter
 
 import pytest
 from aiohttp import web
-from conftest import seed
-from oci_server import LOGIN, OciServer, error, free_port, serving
+from conftest import kill, seed, stopping, until
+from oci_server import LOGIN, OciServer, error, serving
 
-from chaos.harness import EXIT_CODES, FAST, finished, until
+from chaos.harness import EXIT_CODES, FAST, finished
+from pruner.emulator import Gate
 from pruner.engine.runs import all_runs
 
 POLICY = """\
@@ -155,20 +155,11 @@ def kept_in(lab):
 
 def kill_at(lab, server, method, number, *command):
     """Start a command, and kill it when its requests of ``method`` have come to ``number``, unanswered."""
-    arrived, seen = threading.Event(), Counter()
-
-    async def hold(request):
-        if request.method == method:
-            seen[method] += 1
-            if seen[method] >= number:
-                arrived.set()
-                await asyncio.sleep(3600)
-
-    server.before = hold
+    gate = Gate(lambda request: request.method == method, after=number - 1)
+    server.before = gate.enter
     process = lab.start(*command)
-    until(arrived.is_set, process)
-    process.send_signal(signal.SIGKILL)
-    finished(process)
+    until(lambda: gate.held, process)
+    kill(process, gate)
     server.before = None
 
 
@@ -274,9 +265,9 @@ def test_a_bad_answer_is_one_sentence_and_nothing_is_deleted(lab, server, what):
     assert not server.deleted
 
 
-def test_a_token_server_that_is_down_is_one_sentence(lab, server):
+def test_a_token_server_that_is_down_is_one_sentence(lab, server, closed_port):
     fill(server)
-    server.auth, server.realm = "bearer", f"http://127.0.0.1:{free_port()}/token"
+    server.auth, server.realm = "bearer", f"http://127.0.0.1:{closed_port}/token"
     done = lab("run", "policy.yaml", "--yes", *FAST, timeout=120)
     assert done.returncode == 5
     assert f"the token server {server.realm}" in done.stderr
@@ -337,18 +328,11 @@ def test_the_siblings_of_a_manifest_come_back_after_a_kill(lab, server):
     server.repository("team/web").tags |= {"t2": image["digest"], "t3": image["digest"]}
     server.image("team/web", "stays", OLD)
     before = dict(server.repository("team/web").tags)
-    arrived = threading.Event()
-
-    async def hold(request):
-        if request.method == "DELETE" and "sha256:" in request.path:
-            arrived.set()
-            await asyncio.sleep(3600)
-
-    server.after = hold
+    gate = Gate(lambda request: request.method == "DELETE" and "sha256:" in request.path)
+    server.after = gate.enter
     process = lab.start("run", "policy.yaml", "--yes", "--keep-manifests", *FAST)
-    until(arrived.is_set, process)
-    process.send_signal(signal.SIGKILL)
-    finished(process)
+    until(lambda: gate.held, process)
+    kill(process, gate)
     server.after = None
     done = lab("resume", *FAST)
     assert check(lab, server, done)["deleted"] == 3
@@ -430,17 +414,12 @@ def test_a_signal_lets_what_is_being_put_back_finish(lab, server, number):
     fill(server)
     before = dict(server.repository("team/web").tags)
     assert lab("run", "policy.yaml", "--yes", "--keep-manifests", *FAST).returncode == 0
-    arrived = threading.Event()
-
-    async def slow(request):
-        if request.method == "PUT":
-            arrived.set()
-            await asyncio.sleep(0.3)
-
-    server.before = slow
-    process = lab.start("undo", "--yes", "--concurrency", "4")
-    until(arrived.is_set, process)
-    process.send_signal(number)
+    gate = Gate(lambda request: request.method == "PUT")
+    server.before = gate.enter
+    process = lab.start("undo", "--yes", "--concurrency", "4", "--timeout", "600")
+    until(lambda: gate.held == 4, process)
+    stopping(process, number)
+    gate.open()
     done = finished(process)
     assert done.returncode == (130 if number == signal.SIGINT else 143)
     assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from conftest import HELD, stopping, until
 
 from chaos.harness import (
     FAST,
@@ -11,9 +12,7 @@ from chaos.harness import (
     check_said,
     finished,
     images,
-    read_until,
     resume,
-    until,
     write_policy,
 )
 from pruner.emulator import Fault
@@ -24,11 +23,13 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_a_drained_run_is_resumed(program, emulated, saw, number):
-    emulator = emulated(seed=images(a=100, b=100), latency_seconds=0.02)
+    emulator = emulated(seed=images(a=100, b=100))
+    gate = emulator.hold("DELETE", after=10)
     program = at(program, emulator)
-    process = program.start("run", write_policy(program), "--yes", "--rate", "200")
-    until(lambda: emulator.counters.deleted >= 10, process)
-    process.send_signal(number)
+    process = program.start("run", write_policy(program), "--yes", *HELD)
+    until(lambda: gate.held == 16, process)
+    stopping(process, number)
+    gate.open()
     done = finished(process)
     assert done.returncode == CODES[number], done.stderr
     report = check_run(program, emulator, done)
@@ -42,18 +43,19 @@ def test_a_drained_run_is_resumed(program, emulated, saw, number):
 
 @pytest.mark.rows(2)
 def test_a_run_under_nohup_outlives_its_terminal(program, emulated, saw):
-    emulator = emulated(seed=images(a=100), latency_seconds=0.02)
+    emulator = emulated(seed=images(a=100))
+    gate = emulator.hold("DELETE", after=10)
     program = at(program, emulator)
     process = program.start(
         "run",
         write_policy(program),
         "--yes",
-        "--rate",
-        "200",
+        *HELD,
         wrapper=["sh", "-c", 'trap "" HUP; exec "$@"', "sh"],
     )
-    until(lambda: emulator.counters.deleted >= 10, process)
+    until(lambda: gate.held == 16, process)
     process.send_signal(signal.SIGHUP)
+    gate.open()
     done = finished(process)
     assert done.returncode == 0, done.stderr
     assert check_run(program, emulator, done)["counts"]["deleted"] == 100
@@ -67,8 +69,7 @@ def test_what_a_second_signal_cancelled_is_settled_by_resume(program, emulated, 
     program = at(program, emulator)
     process = program.start("run", write_policy(program), "--yes", *FAST)
     until(lambda: emulator.counters.faults >= 16, process)
-    process.send_signal(signal.SIGTERM)
-    assert "finishing what is in flight" in read_until(process.stderr, "finishing")
+    stopping(process, signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     done = finished(process)
     assert done.returncode == 143, done.stderr

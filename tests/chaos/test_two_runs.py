@@ -1,6 +1,7 @@
 """Several runs on one registry at the same moment."""
 
 import pytest
+from conftest import HELD, until
 
 from chaos.harness import at, check_run, check_said, finished, images, write_policy
 from pruner.engine.runs import all_runs
@@ -8,10 +9,13 @@ from pruner.engine.runs import all_runs
 
 @pytest.mark.rows(7)
 def test_of_four_schedulers_that_start_at_once_no_two_work(program, emulated, saw):
-    emulator = emulated(seed=images(a=200), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=200))
+    gate = emulator.hold("DELETE", after=20)
     program = at(program, emulator)
     path = write_policy(program)
-    processes = [program.start("run", path, "--yes", "--rate", "150") for _ in range(4)]
+    processes = [program.start("run", path, "--yes", *HELD) for _ in range(4)]
+    until(lambda: sum(process.poll() is not None for process in processes) == 3)
+    gate.open()
     ended = [finished(process) for process in processes]
     check_said(program, *ended)
     refused = [done for done in ended if done.returncode == 3]

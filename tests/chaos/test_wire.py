@@ -3,10 +3,10 @@
 import datetime
 import socket
 import ssl
-import time
 
 import pytest
 import trustme
+from conftest import HELD, read_until, until
 
 from chaos.harness import (
     FAST,
@@ -15,12 +15,11 @@ from chaos.harness import (
     check_run,
     finished,
     images,
-    memory_mib,
+    measured,
     nothing_deleted,
-    until,
     write_policy,
 )
-from chaos.wire import Proxy, closed_port
+from chaos.wire import Proxy
 
 SHORT = ("--timeout", "0.7")
 
@@ -104,6 +103,7 @@ FAULTS = {
     "huge body": (14, huge_body, 2),
     "endless headers": (14, endless_headers, 2),
 }
+SAYS_OFTEN = "from pruner.cli import main, progress; progress.LINE_SECONDS = 0.05; main()"
 BROKEN = {"t00002", "t00011", "t00029"}
 
 
@@ -114,17 +114,14 @@ def test_a_broken_answer_is_decided_by_reading_the_tag_again(program, emulated, 
     emulator = emulated(seed=images(a=30))
     with Proxy(emulator, only(first, *BROKEN)) as proxy:
         program = at(program, proxy)
-        process = program.start("run", write_policy(program), "--yes", *SHORT, *FAST)
-        until(lambda: emulator.counters.deleted >= 20, process)
-        peak = memory_mib(process.pid, "VmHWM")
-        done = finished(process)
+        done, peak = measured(program, "run", write_policy(program), "--yes", *SHORT, *FAST)
     assert done.returncode == 0, done.stderr
     report = check_run(program, emulator, done)
     outcomes = by_status(report, "deleted")
     assert {tag for tag, item in outcomes.items() if item["attempts"] > attempts} == set()
     assert {outcomes[tag]["attempts"] for tag in BROKEN} == {attempts}
     assert report["counts"]["deleted"] == 30
-    assert peak is None or peak < 150
+    assert peak < 150
     saw(f"{fault}: deleted once, {attempts} attempt{'s' * (attempts > 1)}", row)
 
 
@@ -148,20 +145,22 @@ def test_a_listing_that_breaks_off_is_read_again_and_never_half_believed(program
 
 @pytest.mark.rows(8, 9)
 def test_a_server_that_goes_away_and_comes_back_is_waited_for(program, emulated, saw):
-    emulator = emulated(seed=images(a=200), latency_seconds=0.01)
+    emulator = emulated(seed=images(a=200))
+    gate = emulator.hold("DELETE", after=30)
     with Proxy(emulator) as proxy:
         program = at(program, proxy)
-        process = program.start("run", write_policy(program), "--yes", "--rate", "300")
-        until(lambda: emulator.counters.deleted >= 30, process)
+        process = program.start("run", write_policy(program), "--yes", *HELD, python=("-c", SAYS_OFTEN))
+        until(lambda: gate.held == 16, process)
         proxy.stop()
-        time.sleep(1.0)
+        gate.open()
+        read_until(process.stderr, "waiting: the server does not work")
         proxy.start()
         done = finished(process)
     assert done.returncode == 0, done.stderr
     report = check_run(program, emulator, done)
     assert report["counts"]["deleted"] == 200
     assert report["retries"] > 0
-    saw("connections refused for a second in mid-run: waited, all deleted")
+    saw("connections refused in mid-run: waited, all deleted")
 
 
 @pytest.mark.rows(8)
@@ -297,9 +296,9 @@ def test_a_proxy_that_rewrites_slashes_is_a_clear_error(program, emulated, saw):
 
 
 @pytest.mark.rows(39)
-def test_a_proxy_that_is_not_there_is_a_clear_error(program, emulated, saw):
+def test_a_proxy_that_is_not_there_is_a_clear_error(program, emulated, saw, closed_port):
     emulator = emulated(seed=images(a=3))
-    proxy = f"http://127.0.0.1:{closed_port()}"
+    proxy = f"http://127.0.0.1:{closed_port}"
     done = program("run", write_policy(program), "--yes", *BEHIND, *FAST, HTTP_PROXY=proxy, timeout=120)
     nothing_deleted(program, emulator, done, 5)
     assert "no connection" in done.stderr

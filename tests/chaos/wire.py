@@ -10,6 +10,8 @@ import threading
 from collections import Counter
 from urllib.parse import urlsplit
 
+from conftest import reserved_port
+
 
 class Exchange:
     """One request on one connection."""
@@ -99,22 +101,18 @@ class Proxy:
     def __init__(self, emulator=None, behave=None, tls: ssl.SSLContext | None = None):
         self.emulator, self.behave, self.tls = emulator, behave, tls
         self.heads, self.connections, self.seen = [], 0, Counter()
-        self._port = 0
+        self._reserved = reserved_port()
+        self.port = self._reserved.__enter__()
         self.start()
 
     def start(self):
-        self._server = _Server(("127.0.0.1", self._port), _Handler)
+        self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.proxy = self
-        self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self):
         self._server.shutdown()
         self._server.server_close()
-
-    @property
-    def port(self):
-        return self._port
 
     @property
     def origin(self):
@@ -134,10 +132,4 @@ class Proxy:
 
     def __exit__(self, *_):
         self.stop()
-
-
-def closed_port():
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        self._reserved.__exit__(None, None, None)
