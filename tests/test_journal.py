@@ -216,7 +216,16 @@ def test_no_journal_says_nothing(path):
     assert (progress.sessions, progress.done.count, progress.claimed.count, progress.last) == (0, 0, 0, None)
 
 
-@pytest.mark.parametrize("status", [Status.DELETED, Status.GONE, Status.CHANGED, Status.FAILED])
+def test_what_failed_may_be_tried_again_and_what_is_said_last_holds(path):
+    write(path, START, Claim(5), done(5, Status.FAILED), done(6, Status.FAILED))
+    assert Progress.of(path).done.count == 2
+    assert Progress.of(path, tries_failed_again=True).done.count == 0
+    write(path, START, Claim(5), done(5), Claim(6))
+    progress = Progress.of(path)
+    assert [seq for seq in (5, 6) if seq in progress.done] == [5]
+
+
+@pytest.mark.parametrize("status", [Status.DELETED, Status.GONE, Status.CHANGED])
 def test_a_final_outcome_is_final(path, status):
     write(path, START, done(5, status))
     assert 5 in Progress.of(path).done

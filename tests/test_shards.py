@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_end_to_end import FAST, deleted, numbered, write
 
+from pruner.emulator.faults import Fault
 from pruner.emulator.throttle import Bucket, Limits
+from pruner.engine.pacer import Hint
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.presence import presence
 from pruner.engine.runs import all_runs
@@ -133,10 +135,11 @@ def test_a_pacer_follows_its_part_of_the_ceiling():
     assert (pacer.ceiling, pacer.rate, pacer.max_in_flight) == (50.0, 50.0, 16)
     pacer.limit_to(100.0, 32)
     assert (pacer.rate, pacer.max_in_flight) == (100.0, 32)
-    pacer.on_refused(10.0, 9.0, None, 1)
-    slower = pacer.rate
-    pacer.limit_to(200.0, 64)
-    assert pacer.rate == slower
+    knowing = AdaptivePacer(200.0, 64, Hint(80.0, True))
+    knowing.limit_to(50.0, 16)
+    knowing.limit_to(200.0, 64)
+    # What the server was found to allow still holds.
+    assert knowing.rate == 0.99 * 80.0
 
 
 # The program
@@ -195,9 +198,8 @@ def test_a_shard_that_is_started_again_goes_on_or_says_that_it_is_complete(plann
 
 def test_what_failed_in_a_shard_is_tried_again(planned):
     program, emulator, _ = planned
-    refusing = {"operation": "delete_tag", "times": 2, "status": 409}
-    with emulator.faults(refusing) if hasattr(emulator, "faults") else _faulty(emulator, refusing):
-        done = shard(program, "1/4")
+    emulator.set_faults([Fault(action="status", status=409, method="DELETE", times=2)])
+    done = shard(program, "1/4")
     assert done.returncode == 1, done.stderr
     report = merged(program)
     assert report["counts"]["failed"] == 2
@@ -305,7 +307,7 @@ def test_a_whole_run_and_the_shards_of_another_plan_are_kept_out(planned):
     program, emulator, _ = planned
     write(program, ALL.replace("name: p", "name: q"))
     assert program("plan", "policy.yaml", "-o", "other.jsonl", *FAST).returncode == 0
-    gate = emulator.hold("delete_tag")
+    gate = emulator.hold("DELETE")
     working = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *FAST)
     gate.wait()
     for arguments in (["run", "policy.yaml"], ["apply", "other.jsonl", "--shard", "1/2"]):
@@ -313,7 +315,7 @@ def test_a_whole_run_and_the_shards_of_another_plan_are_kept_out(planned):
         assert done.returncode == 3, done.stderr
         assert "registry 'acme' is being worked on by run" in done.stderr
     beside = program.start("apply", "plan.jsonl", "--yes", "--shard", "2/2", *FAST)
-    gate.release()
+    gate.open()
     assert [process.communicate(timeout=60) and process.returncode for process in (working, beside)] == [0, 0]
     assert emulator.counters.duplicate_deletes == 0
 
@@ -400,7 +402,7 @@ def test_an_indexed_job_with_kills_deletes_every_target_once(program, emulated):
     program = program.at(emulator)
     path = write(program, ALL)
     assert program("plan", path, "-o", "plan.jsonl", *FAST).returncode == 0
-    arguments = ("apply", "plan.jsonl", "--yes", "--shards", "4", "--quiet")
+    arguments = ("--quiet", "apply", "plan.jsonl", "--yes", "--shards", "4")
     job, _ = play(program, emulator, 4, 2, 200, arguments)
     assert job.kills == 4
     one_report(program, emulator, 960)
@@ -422,7 +424,7 @@ def test_eight_shards_three_at_a_time_pass_no_limit_and_leave_nothing_unused(pro
     assert program("plan", path, "-o", "plan.jsonl").returncode == 0
     emulator.set_limits(limits)
     before = emulator.counters.requests
-    arguments = ("apply", "plan.jsonl", "--yes", "--shards", "8", "--quiet")
+    arguments = ("--quiet", "apply", "plan.jsonl", "--yes", "--shards", "8")
     job, seconds = play(program, emulator, 8, 3, 1_500, arguments)
     requests = emulator.counters.requests - before
     goodput = requests / (200.0 * seconds)
