@@ -106,10 +106,10 @@ def test_what_is_no_shard_is_said(text):
 def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
     one, two = presence(tmp_path, "plan", "1"), presence(tmp_path, "plan", "2")
     with one.entered():
-        assert one.count() == 1
+        assert one.look().present == 1
         with two.entered():
-            assert one.count() == two.count() == 2
-        assert one.count() == 1
+            assert one.look().present == two.look().present == 2
+        assert one.look().present == 1
         code = (
             "import sys; from pathlib import Path; from pruner.engine.presence import presence\n"
             "with presence(Path(sys.argv[1]), 'plan', '3').entered():\n"
@@ -122,10 +122,25 @@ def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
             text=True,
         )
         assert other.stdout.readline() == "there\n"
-        assert one.count() == 2
+        assert one.look().present == 2
         other.kill()
         other.communicate()
-        assert one.count() == 1
+        assert one.look().present == 1
+
+
+def test_who_comes_knows_when_the_others_have_made_room(tmp_path):
+    one, two, three = (presence(tmp_path, "plan", str(number)) for number in (1, 2, 3))
+    with one.entered(), two.entered(), three.entered():
+        one.share(2)
+        two.share(3)
+        assert three.look() == (3, 2)
+        one.share(3)
+        assert three.look() == (3, 3)
+    with three.entered():
+        # What was said by those who have gone does not count, nor what oneself said before.
+        assert three.look() == (1, 1)
+        with one.entered():
+            assert one.look() == (2, 0)
 
 
 def test_a_pacer_follows_its_part_of_the_ceiling():

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -31,7 +32,7 @@ from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
-from pruner.engine.presence import POLL_SECONDS, SETTLE_SECONDS, Presence
+from pruner.engine.presence import POLL_SECONDS, ROOM_POLL_SECONDS, ROOM_SECONDS, Presence
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Places
@@ -116,23 +117,28 @@ class Connections:
         return rate < float("inf") or number is not None or declared
 
     async def take_part(self) -> None:
-        """Before anything is opened: find out who else is there, and let them see that one has come."""
+        """Before anything is opened: find out who else is there, and wait until they have made room."""
         if self._presence is None or not self._is_limited:
             return
-        self._parts = self._presence.count()
-        if self._parts > 1:
-            await anyio.sleep(SETTLE_SECONDS)
-            self._parts = self._presence.count()
+        give_up = time.monotonic() + ROOM_SECONDS
+        others = self._presence.look()
+        self._presence.share(others.present)
+        while others.sharing < others.present and time.monotonic() < give_up:
+            await anyio.sleep(ROOM_POLL_SECONDS)
+            others = self._presence.look()
+            self._presence.share(others.present)
+        self._parts = others.present
 
     async def keep_parts(self) -> None:
         """Share what the account may send with those who are there, until cancelled."""
         while self._presence is not None and self._is_limited:
             await anyio.sleep(POLL_SECONDS)
-            parts = await anyio.to_thread.run_sync(self._presence.count)
+            parts = (await anyio.to_thread.run_sync(self._presence.look)).present
             if parts != self._parts:
                 self._parts = parts
                 for place, connection in self._open.items():
                     self._limit(place, connection.access.gate)
+                self._presence.share(parts)
 
     def _limit(self, place: Place, gate: Gate) -> None:
         pacer = gate.pacer

@@ -1,4 +1,8 @@
-"""Who else works on the same plan: a lock for each, which dies with its process."""
+"""Who else works on the same plan, so that they share what the account may send.
+
+Each has a file, locked as long as its process lives, that says among how many it shares. Whoever comes waits
+until all others have made room: together they never send more than was allowed.
+"""
 
 import fcntl
 import os
@@ -6,37 +10,67 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pruner.errors import InputError
 from pruner.files import private_folder
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.2
 """How often is looked who is there."""
-SETTLE_SECONDS: Final = 2 * POLL_SECONDS
-"""After so long everybody else has seen who has come."""
+ROOM_POLL_SECONDS: Final = 0.02
+ROOM_SECONDS: Final = 10.0
+"""Who has not made room by then does not run, and sends nothing."""
 _ENTER_SECONDS: Final = 5.0
 
 
+class Others(NamedTuple):
+    """How many are there, oneself included, and among how many at least each of the others shares."""
+
+    present: int
+    sharing: int
+
+
 class Presence:
-    """Who is there, in a folder that all of them share."""
+    """Oneself among those who work on a plan, in a folder that all of them share."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
+        self._descriptor = -1
 
-    def count(self) -> int:
-        """How many are there, oneself included."""
-        return 1 + sum(1 for path in self._folder.iterdir() if path.name != self._name and _is_held(path))
+    def look(self) -> Others:
+        """Who is there now."""
+        found = [self._sharing(path) for path in self._folder.iterdir() if path.name != self._name]
+        sharing = [number for number in found if number is not None]
+        return Others(1 + len(sharing), min(sharing, default=1 + len(sharing)))
+
+    def share(self, among: int) -> None:
+        """Tell others among how many one shares by now."""
+        os.pwrite(self._descriptor, b"%6d" % among, 0)
 
     @contextmanager
     def entered(self) -> Iterator["Presence"]:
-        """Be there, until the block or the process ends."""
-        descriptor = _locked(self._folder / self._name)
+        """Be there, until the block or the process ends. InputError where files cannot be locked."""
+        self._descriptor = _locked(self._folder / self._name)
         try:
             yield self
         finally:
+            os.close(self._descriptor)
+
+    def _sharing(self, path: Path) -> int | None:
+        """Among how many somebody else shares, 0 if that was not said yet; None if nobody is there."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            said = os.pread(descriptor, 6, 0).strip()
+            return int(said) if said.isdigit() else 0
+        finally:
             os.close(descriptor)
+        return None
 
 
 def presence(state: Path, group: str, name: str) -> Presence:
@@ -49,6 +83,8 @@ def _locked(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         _lock(descriptor)
+        # What an earlier process said here does not hold any more.
+        os.ftruncate(descriptor, 0)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
@@ -67,17 +103,3 @@ def _lock(descriptor: int) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.005)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
