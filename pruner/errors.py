@@ -9,7 +9,7 @@ from typing import Literal
 
 
 class ExitCode(IntEnum):
-    """The exit codes of the command line: a contract, listed in the README."""
+    """The exit codes of the command line: a contract, listed in docs/exit-codes.md."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -42,10 +42,30 @@ class PolicyError(InputError):
         self.problems = tuple(problems)
 
 
+Guard = Literal[
+    "max_deletions",
+    "max_deletions_per_image",
+    "max_deletions_per_registry",
+    "max_share",
+    "max_growth",
+    "max_age",
+    "in_use",
+    "listing",
+    "lock",
+    "confirmation",
+    "other",
+]
+"""What refuses a run."""
+
+
 class RefusedError(PrunerError):
-    """A guard refused before the first DELETE."""
+    """``guards`` refused before the first DELETE."""
 
     exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str, *guards: Guard) -> None:
+        super().__init__(message)
+        self.guards: tuple[Guard, ...] = guards or ("other",)
 
 
 class CredentialsError(PrunerError):
@@ -66,10 +86,11 @@ class QuotaError(PrunerError):
     exit_code = ExitCode.PARTIAL
 
 
-class ListingError(PrunerError):
+class ListingError(RefusedError):
     """A listing that is not complete and consistent. An incomplete listing never leads to a deletion."""
 
-    exit_code = ExitCode.REFUSED
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "listing")
 
 
 Layer = Literal["gateway", "ncr", "oci", "unknown"]

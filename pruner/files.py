@@ -12,16 +12,18 @@ from pruner.errors import InputError
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A binary file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
 
-    Readable by its owner only. Raises InputError when it cannot be written.
+    Readable by its owner only, unless ``mode`` says otherwise. Raises InputError when it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open_private(temporary) as file:
             yield file
             file.flush()
+            if mode != 0o600:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -16,6 +16,7 @@ from pruner.cli.connections import Connections
 from pruner.cli.progress import show_progress
 from pruner.cli.signals import obey_signals
 from pruner.cli.talk import Talk
+from pruner.cli.watching import Watch
 from pruner.engine.executor import Executor, ExecutorSettings
 from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
 from pruner.engine.lock import registry_locks, run_lock
@@ -45,6 +46,7 @@ class ExecutionOptions:
     durable: bool = False
     deadline: float | None = None
     keep_manifests: bool = False
+    watch: Watch | None = None
 
 
 async def execute(
@@ -63,12 +65,14 @@ async def execute(
     locks = registry_locks(state_dir, scopes, run.run_id, shared_by=shared_by)
     with ExitStack() as stack, locks, run_lock(run) as held:
         if not held:
-            raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted")
+            raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted", "lock")
         keeper = await _keeper(connections, plan, run, stack, options)
         progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
+        if options.watch is not None:
+            options.watch.follow(state, connections.gates)
         requests, started = connections.requests_sent, time.monotonic()
         journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
         # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
@@ -135,6 +139,8 @@ async def _supervised(
             helpers.start_soon(show_progress, state, connections.gates, talk)
             helpers.start_soon(_tick, journal, state, connections)
             helpers.start_soon(connections.keep_parts)
+            if options.watch is not None:
+                helpers.start_soon(options.watch.keep_written)
             if options.deadline is not None:
                 helpers.start_soon(_stop_at, options.deadline, state)
             await executor.run([plan.images_of(lane) for lane in connections.lanes(plan.starts)], progress)

@@ -72,7 +72,10 @@ def options_from(values: dict[str, Any]) -> RunOptions:
     connection = split_connection(values)
     guards = Guards(**{name: values.pop(name, None) for name in GUARDS})
     execution = ExecutionOptions(
-        values.pop("durable", False), values.pop("deadline", None), values.pop("keep_manifests", False)
+        values.pop("durable", False),
+        values.pop("deadline", None),
+        values.pop("keep_manifests", False),
+        values.pop("watch", None),
     )
     return RunOptions(connection, guards, execution, in_use=split_in_use(values), **values)
 
@@ -155,6 +158,8 @@ def report_on(plan: Plan, run: RunDirectory, options: RunOptions, talk: Talk) ->
         raise ReportError(
             f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"
         ) from None
+    if options.execution.watch is not None:
+        options.execution.watch.report = report
     tell(report, talk, on_stdout=options.form == "table")
     if options.step_summary:
         append_step_summary((report.folder / "summary.md").read_text(encoding="utf-8"))
@@ -202,12 +207,14 @@ def confirm(count: int, yes: bool, verb: str = "delete", done: str = "deleted") 
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise RefusedError(f"refused, nothing was {done}: without a terminal to ask on, say --yes")
+        raise RefusedError(
+            f"refused, nothing was {done}: without a terminal to ask on, say --yes", "confirmation"
+        )
     answer = click.prompt(
         f"Type {count} to {verb} {counted(count, 'tag')}", default="", show_default=False, err=True
     )
     if answer.strip().replace(",", "") != str(count):
-        raise RefusedError(f"not confirmed, nothing was {done}")
+        raise RefusedError(f"not confirmed, nothing was {done}", "confirmation")
 
 
 def forget_unused(run: RunDirectory) -> None:

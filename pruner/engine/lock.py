@@ -112,7 +112,9 @@ def _flock(descriptor: int, how: int) -> bool:
 
 
 def _worked_on(registry: str, note: Path) -> RefusedError:
-    return RefusedError(f"registry '{registry}' is being worked on by {_holder(note)}; nothing was deleted")
+    return RefusedError(
+        f"registry '{registry}' is being worked on by {_holder(note)}; nothing was deleted", "lock"
+    )
 
 
 def _group_of(note: Path) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pruner.errors import RefusedError
+from pruner.errors import Guard, RefusedError
 from pruner.plan.records import Header
 from pruner.policy.duration import format_age
 from pruner.policy.policy import Limits, Policy
@@ -40,10 +40,13 @@ def check_age(header: Header, max_age: int, now: int) -> None:
     if age > max_age:
         raise RefusedError(
             f"refused, no DELETE was sent: the plan is {format_age(age)} old, --max-age allows "
-            f"{format_age(max_age)}; make a new plan"
+            f"{format_age(max_age)}; make a new plan",
+            "max_age",
         )
     if max(header.listed_at, header.decided_at) > now + CLOCK_TOLERANCE_MS:
-        raise RefusedError("refused, no DELETE was sent: the plan was made for a time that is yet to come")
+        raise RefusedError(
+            "refused, no DELETE was sent: the plan was made for a time that is yet to come", "max_age"
+        )
 
 
 SMALL_RUN = 10
@@ -58,7 +61,8 @@ def check_growth(planned: int, before: Sequence[int], factor: float | None) -> N
     if planned > factor * usual:
         raise RefusedError(
             f"refused, nothing was deleted: {planned} deletions, but the last {len(before)} runs had at most "
-            f"{max(before)}, and --max-growth allows {factor:g} times that"
+            f"{max(before)}, and --max-growth allows {factor:g} times that",
+            "max_growth",
         )
 
 
@@ -75,6 +79,8 @@ class GuardCounter:
     by_registry: dict[str, int] = field(default_factory=dict)
     total: int = 0
     violations: list[str] = field(default_factory=list)
+    exceeded: dict[Guard, None] = field(default_factory=dict)
+    """The kinds of limits that are exceeded, in the order found."""
     hidden: int = 0
 
     @classmethod
@@ -103,7 +109,10 @@ class GuardCounter:
         for policy in names:
             most = self.limits[policy].max_deletions_per_image if policy in self.limits else None
             if most is not None and count > most:
-                self._violated(f"{where}: {count} deletions, policy '{policy}' allows {most} per image")
+                self._violated(
+                    "max_deletions_per_image",
+                    f"{where}: {count} deletions, policy '{policy}' allows {most} per image",
+                )
         self._check_share(where, tags, count, names)
 
     def _check_share(self, where: str, tags: int, count: int, policies: Sequence[str]) -> None:
@@ -116,10 +125,12 @@ class GuardCounter:
         for who, most in shares:
             if most is not None and count * 100 > round(most * 100) * tags:
                 self._violated(
-                    f"{where}: {count} of {tags} tags ({count / tags:.1%}) would go, {who} allows {most:.0%}"
+                    "max_share",
+                    f"{where}: {count} of {tags} tags ({count / tags:.1%}) would go, {who} allows {most:.0%}",
                 )
 
-    def _violated(self, text: str) -> None:
+    def _violated(self, guard: Guard, text: str) -> None:
+        self.exceeded[guard] = None
         if len(self.violations) < SHOWN_VIOLATIONS:
             self.violations.append(text)
         else:
@@ -127,25 +138,29 @@ class GuardCounter:
 
     def check(self) -> None:
         """Raise RefusedError listing every limit that is exceeded, those of the whole run first."""
-        violations = [*self._of_the_run(), *self.violations]
+        of_the_run = list(self._of_the_run())
+        violations = [*(text for _, text in of_the_run), *self.violations]
         if violations:
             more = [f"… and {self.hidden} more"] if self.hidden else []
             lines = "\n".join(f"  {text}" for text in [*violations, *more])
-            raise RefusedError(f"refused, nothing was deleted:\n{lines}")
+            guards = dict.fromkeys([*(guard for guard, _ in of_the_run), *self.exceeded])
+            raise RefusedError(f"refused, nothing was deleted:\n{lines}", *guards)
 
-    def _of_the_run(self) -> Iterator[str]:
+    def _of_the_run(self) -> Iterator[tuple[Guard, str]]:
         most = self.guards.max_deletions
         if most is not None and self.total > most:
-            yield (f"{self.total} deletions in all, --max-deletions allows {most}")
+            yield "max_deletions", f"{self.total} deletions in all, --max-deletions allows {most}"
         for policy, count in sorted(self.by_policy.items()):
             limit = self.limits[policy].max_deletions if policy in self.limits else None
             if limit is not None and count > limit:
-                yield f"policy '{policy}': {count} deletions, its max_deletions allows {limit}"
+                text = f"policy '{policy}': {count} deletions, its max_deletions allows {limit}"
+                yield "max_deletions", text
         for policy, limits in sorted(self.limits.items()):
             limit = limits.max_deletions_per_registry
             count = self.by_registry.get(self.registries[policy], 0)
             if limit is not None and count > limit:
-                yield (
+                text = (
                     f"registry '{self.registries[policy]}': {count} deletions, "
                     f"policy '{policy}' allows {limit} per registry"
                 )
+                yield "max_deletions_per_registry", text

@@ -83,7 +83,7 @@ def check_proof(proof: Proof | None, demand: InUseDemand, now: int, *, is_live: 
         problems.append("a policy asks for a proof of what is in use")
     if problems:
         how = "write it with pruner in-use and give it with --in-use FILE"
-        raise RefusedError(_refusal(problems, how))
+        raise RefusedError(_refusal(problems, how), "in_use")
 
 
 def _problems_of(source: Source, max_age: int, now: int, is_live: bool) -> Iterator[str]:
@@ -148,7 +148,7 @@ class Resolver:
             if not images and self._looks_like_ours(reference.host):
                 problems[_problem(use, "looks like a registry of ours, and is none that is known")] = None
         if problems:
-            raise RefusedError(_refusal(list(problems), _HOW_TO_RESOLVE))
+            raise RefusedError(_refusal(list(problems), _HOW_TO_RESOLVE), "in_use")
         return found
 
     def _images(self, reference: ImageReference) -> list[tuple[str, str]]:
@@ -200,7 +200,7 @@ def resolver(
     unknown = [name for name, known in places.items() if not known]
     if unknown:
         what = f"nothing says where workloads pull the images of {', '.join(unknown)} from"
-        raise RefusedError(_refusal([what], _HOW_TO_RESOLVE))
+        raise RefusedError(_refusal([what], _HOW_TO_RESOLVE), "in_use")
     return Resolver(places, others, demand.other_hosts)
 
 

@@ -29,6 +29,11 @@ class Endpoint:
         return self.origin.startswith("http://")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
 def request_target(parts: SplitResult) -> str:
     """Path and query of a URL that a server names, as they are sent; ValueError if they cannot be."""
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -68,7 +73,7 @@ def parse_endpoint(
         raise InputError(f"endpoint '{shown}' includes /repositories; leave that out")
     if port == 0 or not _HOST.fullmatch(host):
         raise InputError(f"endpoint '{shown}' has no valid host and port")
-    if parts.scheme == "http" and not allow_plain_http and not _LOOPBACK.fullmatch(host):
+    if parts.scheme == "http" and not allow_plain_http and not is_loopback(host):
         raise InputError(
             f"endpoint '{shown}' is plain http, which shows every request to the network; "
             f"use https, or say --allow-plain-http"

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 FAST = ("--rate", "100000", "--concurrency", "16")
 ALL = "    limits: {keep_at_least: 0}\n"
 EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 130, 143}
-"""Those of the README."""
+"""Those of docs/exit-codes.md."""
 _SIGNATURE = re.compile(r"(?<!sha256-)(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=(?!=)")
 
 

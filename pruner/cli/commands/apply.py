@@ -28,6 +28,7 @@ from pruner.cli.running import (
 )
 from pruner.cli.sharding import apply_shard, chosen_shard
 from pruner.cli.talk import Talk
+from pruner.cli.watching import watched
 from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, InputError
 from pruner.files import atomic_file, private_folder
@@ -54,6 +55,7 @@ from pruner.report.text import counted
 @form_option
 @connection_options
 @click.pass_obj
+@watched
 def command(
     talk: Talk,
     /,

@@ -9,6 +9,7 @@ from pruner.cli.options import connection_options, format_options, guard_options
 from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
+from pruner.cli.watching import watched
 from pruner.errors import InputError
 from pruner.policy.explicit import explicit_policies
 from pruner.policy.spool import TargetSpool
@@ -29,6 +30,7 @@ from pruner.policy.spool import TargetSpool
 @in_use_options
 @connection_options
 @click.pass_obj
+@watched
 def command(
     talk: Talk, /, references: tuple[str, ...], source: str | None, shared_digest: str, **rest: Any
 ) -> int:

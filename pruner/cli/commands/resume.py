@@ -18,6 +18,7 @@ from pruner.cli.places import endpoint_asked_for
 from pruner.cli.proving import in_use_options, prove_again
 from pruner.cli.running import RunOptions, carry_out, connect, options_from
 from pruner.cli.talk import Talk
+from pruner.cli.watching import watched
 from pruner.engine.journal import Progress
 from pruner.engine.runs import RunDirectory, find_run, state_directory
 from pruner.errors import ExitCode, InputError, RefusedError
@@ -39,6 +40,7 @@ from pruner.report.text import counted
 @deadline_option
 @connection_options
 @click.pass_obj
+@watched
 def command(talk: Talk, /, run: str | None, max_age: int, **rest: Any) -> int:
     """The plan minus what the journal says is done; every image is listed again first."""
     options = options_from(rest)

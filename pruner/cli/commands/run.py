@@ -9,6 +9,7 @@ from pruner.cli.options import connection_options, format_options, guard_options
 from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
+from pruner.cli.watching import watched
 from pruner.policy.loader import load_policies
 
 
@@ -20,6 +21,7 @@ from pruner.policy.loader import load_policies
 @in_use_options
 @connection_options
 @click.pass_obj
+@watched
 def command(talk: Talk, /, policies: tuple[str, ...], **rest: Any) -> int:
     """Load, plan, preview, ask, delete, report."""
     loaded = load_policies(policies)

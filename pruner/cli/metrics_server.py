@@ -1,0 +1,42 @@
+"""Serving metrics to Prometheus while a run is on."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from pruner.errors import InputError
+
+_POLL_SECONDS = 0.05
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """A scrape is nothing to talk about."""
+
+
+class MetricsServer:
+    """Answers ``/metrics`` with what ``scrape`` gives, from a thread of its own.
+
+    InputError if nothing can listen at ``host`` and ``port`` (0: any).
+    """
+
+    def __init__(self, host: str, port: int, scrape: Callable[[], bytes]) -> None:
+        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+            if environ["PATH_INFO"] not in ("/", "/metrics"):
+                start("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"metrics are at /metrics\n"]
+            start("200 OK", [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+            return [scrape()]
+
+        try:
+            self._server = make_server(host, port, answer, handler_class=_Quiet)
+        except OSError as error:
+            raise InputError(f"--metrics-listen {host}:{port}: {error.strerror or error}") from None
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True, args=(_POLL_SECONDS,)).start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
