@@ -146,6 +146,7 @@ async def carry_out(
     in_use: InUse | None = None,
 ) -> ExitCode:
     """Execute a plan and report on it."""
+    show_planned(plan, options)
     await execute(connections, plan, run, state, options.execution, talk, in_use)
     return report_on(plan, run, options, talk)
 
@@ -179,9 +180,16 @@ def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
 
 def before_deleting(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
     """The last guard and the question; RefusedError if either says no."""
+    show_planned(plan, options)
     if plan.entries_left:
         check_grown(plan, run, state, options)
         confirm(plan.entries_left, options.yes)
+
+
+def show_planned(plan: Plan, options: RunOptions) -> None:
+    """Let whoever watches know how much is planned."""
+    if options.execution.watch is not None:
+        options.execution.watch.planned(plan)
 
 
 def check_grown(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:

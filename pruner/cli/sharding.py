@@ -16,6 +16,7 @@ from pruner.cli.running import (
     connect,
     forget_unused,
     report_on,
+    show_planned,
 )
 from pruner.cli.talk import Talk
 from pruner.engine.journal import Progress
@@ -70,6 +71,7 @@ async def apply_shard(
         else:
             show_preview(own, options.form, all_tags=options.all_tags)
             # Guards are about the whole plan, whatever it is cut into.
+            show_planned(own, options)
             check_grown(plan, run, state, options)
             confirm(own.entries_left, options.yes)
         settings = settings_of(own.header.registries)

@@ -1,0 +1,376 @@
+"""Metrics and notifications: what they say, and that they never change how a run ends."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from aiohttp import web
+from conftest import policy_text, seed
+from prometheus_client.parser import text_string_to_metric_families
+from test_end_to_end import FAST, write
+
+from pruner.cli.notifying import Notifier, signature
+from pruner.cli.talk import Talk
+from pruner.emulator.faults import Fault
+from pruner.errors import InputError
+from pruner.model import Status
+from pruner.report.metrics import GUARDS, RunNumbers, exposition, last_success_of
+
+ALL = policy_text(extra="    limits: {keep_at_least: 0}\n")
+SECRET = "correct horse battery staple"
+PATH = "/hook/T0KEN-IN-THE-PATH"
+
+
+@pytest.fixture
+def planned(program, emulated):
+    emulator = emulated(seed=seed({"web": ["a", "b", "c"]}))
+    program = program.at(emulator)
+    return program, emulator, write(program, ALL)
+
+
+def parsed(text):
+    """Name and labels -> value."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def metrics(program):
+    return parsed((program.folder / "pruner.prom").read_text())
+
+
+FILE = ("--metrics-file", "pruner.prom")
+
+
+# Metrics
+
+
+def test_a_run_s_metrics_stand_in_the_file_at_its_end(planned):
+    program, emulator, path = planned
+    before = time.time()
+    done = program("run", path, "--yes", *FILE, "--rate", "500")
+    assert done.returncode == 0, done.stderr
+    found = metrics(program)
+    assert found["pruner_targets_total", "deleted"] == found[("pruner_plan_targets",)] == 3
+    assert found["pruner_targets_total", "failed"] == 0
+    assert found[("pruner_requests_total",)] == emulator.counters.requests
+    assert found[("pruner_rate_ceiling_requests_per_second",)] == 500
+    assert 0 < found[("pruner_rate_requests_per_second",)] <= 500
+    assert found[("pruner_requests_in_flight",)] == 0
+    assert found[("pruner_last_run_exit_code",)] == 0
+    assert before <= found[("pruner_last_success_timestamp_seconds",)] <= time.time()
+    assert found[("pruner_last_run_timestamp_seconds",)] == found[("pruner_last_success_timestamp_seconds",)]
+    assert not any(value for (name, *_), value in found.items() if name == "pruner_run_refused")
+    # A collector is another user.
+    assert (program.folder / "pruner.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failing_run_keeps_when_one_last_succeeded(planned):
+    program, emulator, path = planned
+    assert program("run", path, "--yes", *FILE, *FAST).returncode == 0
+    succeeded = metrics(program)[("pruner_last_success_timestamp_seconds",)]
+    emulator.set_faults([Fault(action="status", status=409, method="DELETE")])
+    done = program("delete", "acme/web:x", "acme/api:y", "--yes", *FILE, *FAST)
+    assert done.returncode == 0, done.stderr
+    emulator.set_keys("other", "keys")
+    done = program("run", path, "--yes", *FILE, *FAST)
+    assert done.returncode == 4
+    found = metrics(program)
+    assert found[("pruner_last_run_exit_code",)] == 4
+    assert succeeded < found[("pruner_last_success_timestamp_seconds",)]
+    assert found[("pruner_last_success_timestamp_seconds",)] < found[("pruner_last_run_timestamp_seconds",)]
+
+
+def test_what_was_refused_says_by_which_guard(planned):
+    program, emulator, path = planned
+    done = program("run", path, "--yes", "--max-deletions", "1", "--max-share", "10%", *FILE, *FAST)
+    assert done.returncode == 3
+    refused = {
+        labels[0]
+        for (name, *labels), value in metrics(program).items()
+        if name == "pruner_run_refused" and value
+    }
+    assert refused == {"max_deletions", "max_share"}
+    done = program("run", path, *FILE, *FAST)
+    assert done.returncode == 3
+    assert metrics(program)["pruner_run_refused", "confirmation"] == 1
+    assert metrics(program)[("pruner_plan_targets",)] == 3
+    done = program("run", path, "--yes", "--in-use-max-age", "1h", *FILE, PRUNER_IN_USE="missing.jsonl")
+    assert done.returncode == 2
+    assert metrics(program)[("pruner_last_run_exit_code",)] == 2
+    assert emulator.counters.deleted == 0
+
+
+def test_metrics_are_served_while_the_run_is_on(planned):
+    program, emulator, path = planned
+    gate = emulator.hold("DELETE", after=1)
+    process = program.start("--verbose", "run", path, "--yes", "--metrics-listen", "127.0.0.1:0", *FAST)
+    port = None
+    while port is None:
+        line = process.stderr.readline()
+        assert line, process.wait()
+        if "metrics at port" in line:
+            port = int(line.rpartition(" ")[2])
+    gate.wait(2)
+    url = f"http://127.0.0.1:{port}"
+    found = {}
+    while found.get(("pruner_targets_total", "deleted")) != 1:
+        found = parsed(urllib.request.urlopen(f"{url}/metrics").read().decode())
+    assert found[("pruner_requests_in_flight",)] == 2
+    assert found[("pruner_plan_targets",)] == 3
+    assert ("pruner_last_run_exit_code",) not in found
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{url}/secrets")
+    gate.open()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--metrics-file", "missing/pruner.prom"], "missing/pruner.prom cannot be written"),
+        (["--metrics-listen", "127.0.0.1"], "write HOST:PORT"),
+        (["--metrics-listen", "127.0.0.1:99999"], "write HOST:PORT"),
+        (["--metrics-listen", "192.0.2.1:9464"], "--metrics-listen 192.0.2.1:9464: "),
+        (["--webhook", "ftp://example.com/x"], "write an https URL"),
+        (["--webhook", "http://example.com/T0KEN"], "the one at example.com is plain http"),
+        (["--notify", "nosuch://T0KEN@example.com"], "address 1 is none that Apprise knows"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_sent(planned, arguments, said):
+    program, emulator, path = planned
+    done = program("run", path, "--yes", *arguments, *FAST)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "T0KEN" not in done.stderr
+    assert emulator.counters.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("prometheus_client", FILE, "metrics"),
+        ("prometheus_client", ("--metrics-listen", "127.0.0.1:0"), "metrics"),
+        ("apprise", ("--notify", "json://127.0.0.1"), "notify"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(planned, module, arguments, extra):
+    program, emulator, path = planned
+    hidden = program.folder / "hidden"
+    (hidden / module).mkdir(parents=True)
+    (hidden / module / "__init__.py").write_text("raise ImportError('not here')\n")
+    python_path = f"{hidden}:{program.env.get('PYTHONPATH', '')}"
+    done = program("run", path, "--yes", *arguments, *FAST, PYTHONPATH=python_path)
+    assert done.returncode == 2
+    assert f"pip install 'ncr-pruner[{extra}]'" in done.stderr
+    assert emulator.counters.requests == 0
+
+
+def test_a_dry_run_is_no_run(planned):
+    program, _, path = planned
+    assert program("run", path, "--dry-run", *FILE, *FAST).returncode == 0
+    assert not (program.folder / "pruner.prom").exists()
+
+
+def test_a_file_that_cannot_be_written_any_more_is_a_warning(planned):
+    program, emulator, path = planned
+    folder = program.folder / "metrics"
+    folder.mkdir()
+    gate = emulator.hold("DELETE")
+    process = program.start("run", path, "--yes", "--metrics-file", "metrics/pruner.prom", *FAST)
+    gate.wait()
+    shutil.rmtree(folder)
+    gate.open()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (
+        "warning: the metrics of this run are not up to date: metrics/pruner.prom cannot be written" in said
+    )
+
+
+def test_names_and_labels_follow_the_conventions():
+    numbers = RunNumbers({Status.DELETED: 3}, ended_at=1e9, last_success=1e9, refused_by=("max_share",))
+    text = exposition(numbers).decode()
+    found = parsed(text)
+    assert {name for name, *_ in found} == {
+        "pruner_targets_total",
+        "pruner_requests_total",
+        "pruner_requests_refused_total",
+        "pruner_retries_total",
+        "pruner_plan_targets",
+        "pruner_requests_in_flight",
+        "pruner_rate_requests_per_second",
+        "pruner_rate_ceiling_requests_per_second",
+        "pruner_run_refused",
+        "pruner_last_run_timestamp_seconds",
+        "pruner_last_run_exit_code",
+        "pruner_last_run_duration_seconds",
+        "pruner_last_success_timestamp_seconds",
+        "pruner_build_info",
+    }
+    assert {labels[0] for name, *labels in found if name == "pruner_run_refused"} == set(GUARDS)
+    assert last_success_of(text) == 1e9
+    assert last_success_of("pruner_last_success_timestamp_seconds x\n") is None
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("NOT TESTED: promtool is not installed, so nothing checked the metrics")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+# Notifications
+
+
+class Hook:
+    """A webhook that keeps what it is told, and answers what the test wants."""
+
+    def __init__(self):
+        self.told = []
+        self.answers = []
+        self.port = 0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    async def handle(self, request):
+        self.told.append((dict(request.headers), await request.read()))
+        status = self.answers.pop(0) if self.answers else 204
+        return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})
+
+
+@contextmanager
+def served(hook):
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve():
+        runner = web.AppRunner(_app(hook))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        hook.port = runner.addresses[0][1]
+        hook.finish = asyncio.Event()
+        started.set()
+        await hook.finish.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    started.wait()
+    try:
+        yield hook
+    finally:
+        loop.call_soon_threadsafe(hook.finish.set)
+        thread.join()
+        loop.close()
+
+
+def _app(hook):
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", hook.handle)
+    return app
+
+
+@pytest.fixture
+def hook():
+    with served(Hook()) as found:
+        yield found
+
+
+def test_a_webhook_gets_the_summary_signed(planned, hook):
+    program, _, path = planned
+    done = program("run", path, "--yes", *FAST, PRUNER_WEBHOOK=hook.url, PRUNER_WEBHOOK_SECRET=SECRET)
+    assert done.returncode == 0, done.stderr
+    [(headers, body)] = hook.told
+    mac = hmac.new(SECRET.encode(), headers["X-Pruner-Timestamp"].encode() + b"." + body, hashlib.sha256)
+    assert headers["X-Pruner-Signature"] == f"sha256={mac.hexdigest()}"
+    assert abs(int(headers["X-Pruner-Timestamp"]) - time.time()) < 600
+    facts = json.loads(body)
+    [report] = program.reports()
+    assert (facts["format"], facts["version"]) == ("ncr-pruner.notification", 1)
+    assert (facts["run"], facts["state"], facts["exit_code"]) == (report["run"], "complete", 0)
+    assert (facts["targets"], facts["counts"], facts["registries"]) == (3, {"deleted": 3}, ["acme"])
+    assert facts["message"] is None
+    for text in (SECRET, "T0KEN", mac.hexdigest()):
+        assert text not in done.stdout + done.stderr
+        assert not any(text.encode() in p.read_bytes() for p in program.state.rglob("*") if p.is_file())
+
+
+def test_a_refusal_is_told_too(planned, hook):
+    program, _, path = planned
+    done = program("run", path, "--yes", "--max-deletions", "1", "--webhook", hook.url, *FAST)
+    assert done.returncode == 3
+    [(headers, body)] = hook.told
+    facts = json.loads(body)
+    assert "X-Pruner-Signature" not in headers
+    assert (facts["run"], facts["state"], facts["refused_by"]) == (None, "refused", ["max_deletions"])
+    assert "3 deletions in all, --max-deletions allows 1" in facts["message"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "times", "warns"),
+    [
+        ([500, 503], 3, False),
+        ([500] * 5, 3, True),
+        ([404] * 5, 1, True),
+        ([302] * 5, 1, True),
+        ([429], 2, False),
+    ],
+)
+async def test_trouble_of_a_webhook_is_a_warning(hook, capsys, answers, times, warns):
+    hook.answers = answers
+
+    async def no_sleep(seconds):
+        assert seconds > 0
+
+    facts = {"run": None, "state": "failed", "exit_code": 2, "counts": {}, "message": "x", "targets": 0}
+    await Notifier.of([], [hook.url], {}).tell(facts, Talk(), no_sleep)
+    assert len(hook.told) == times
+    said = capsys.readouterr().err
+    assert ("the webhook at 127.0.0.1 was not told" in said) == warns
+    assert "T0KEN" not in said
+
+
+def test_a_webhook_that_nobody_answers_changes_nothing(planned):
+    program, _, path = planned
+    done = program("run", path, "--yes", "--webhook", "http://127.0.0.1:9/T0KEN", *FAST)
+    assert done.returncode == 0
+    assert "warning: the webhook at 127.0.0.1 was not told: no answer" in done.stderr
+    assert "T0KEN" not in done.stderr
+
+
+def test_apprise_tells_in_words(planned, hook):
+    program, _, path = planned
+    address = f"json://127.0.0.1:{hook.port}{PATH}"
+    done = program("run", path, "--yes", *FAST, PRUNER_NOTIFY=address)
+    assert done.returncode == 0, done.stderr
+    [(_, body)] = hook.told
+    told = json.loads(body)
+    assert told["title"] == "pruner: complete (exit code 0)"
+    assert "3 targets: 3 deleted" in told["message"]
+    hook.answers = [500] * 10
+    done = program("delete", "acme/web:x", "acme/api:y", "--yes", *FAST, PRUNER_NOTIFY=address)
+    assert done.returncode == 0
+    assert "warning: not everybody was notified" in done.stderr
+    assert "T0KEN" not in done.stderr
+
+
+def test_a_signature_is_over_time_and_body():
+    assert signature("key", "1", b"{}") != signature("key", "2", b"{}") != signature("key", "2", b"{ }")
+    with pytest.raises(InputError, match="write an https URL"):
+        Notifier.of([], ["https://"], {})
+    assert SECRET not in repr(Notifier.of([], ["https://example.com"], {"PRUNER_WEBHOOK_SECRET": SECRET}))
