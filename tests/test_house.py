@@ -11,7 +11,7 @@ import pytest
 import pruner
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["cli", "report", "engine", "plan", "policy", "registry", "workloads"]
+LAYERS = ["cli", "api", "app", "report", "engine", "plan", "policy", "registry", "workloads"]
 GROUND = {"model", "errors", "names", "files", "tasks", "text", "room", "references"}
 
 

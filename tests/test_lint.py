@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pruner.cli.planning import indexed
+from pruner.app.planning import indexed
 from pruner.model import Tag, Target
 from pruner.policy.lint import InventoryLint
 from pruner.policy.loader import load_policies

@@ -1,30 +1,15 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from pruner.app.options import ConnectionOptions, InUseOptions
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionOptions:
-    """How to reach a registry, as far as the command line and the environment say so."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    rate: float | None = None
-    concurrency: int | None = None
-    timeout: float = 30.0
-    ca_bundle: str | None = None
-    allow_plain_http: bool = False
-    oci: tuple[str, ...] = ()
-    """Registries that no policy describes, as ``NAME=URL``."""
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -245,3 +230,33 @@ def format_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def in_use_options(function: F) -> F:
+    """Add them; ``split_in_use`` takes them out of the keywords again."""
+    for option in reversed(
+        [
+            click.option(
+                "--in-use",
+                "in_use",
+                multiple=True,
+                type=click.Path(dir_okay=False, path_type=Path),
+                envvar="PRUNER_IN_USE",
+                metavar="FILE",
+                help="What is in use stays; written by pruner in-use (or PRUNER_IN_USE).",
+            ),
+            click.option(
+                "--in-use-max-age",
+                callback=duration_option,
+                metavar="DURATION",
+                help="Refuse if that is older (default 2h, or as policies say).",
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def split_in_use(values: dict[str, Any]) -> InUseOptions:
+    """Take the options out of a command's keywords."""
+    return InUseOptions(values.pop("in_use", ()), values.pop("in_use_max_age", None))

@@ -5,7 +5,9 @@ import time
 from typing import Final
 
 import anyio
+from anyio.abc import TaskStatus
 
+from pruner.app.executing import Working
 from pruner.cli.talk import Talk
 from pruner.engine.gate import Gate
 from pruner.engine.state import RunState
@@ -75,15 +77,22 @@ class Meter:
         return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
 
 
-async def show_progress(state: RunState, gates: list[Gate], talk: Talk) -> None:
-    """Show progress until cancelled."""
-    meter = Meter(state, gates)
-    if talk.quiet:
-        return
-    if sys.stderr.isatty() and not talk.as_json:
-        await _bar(meter)
-    else:
-        await _lines(meter, talk)
+class ProgressHelper:
+    """Shows the progress of a run."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+
+    async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
+        """Show it until the run ends."""
+        task_status.started()
+        meter = Meter(working.state, working.gates)
+        if self._talk.quiet:
+            return
+        if sys.stderr.isatty() and not self._talk.as_json:
+            await _bar(meter)
+        else:
+            await _lines(meter, self._talk)
 
 
 async def _lines(meter: Meter, talk: Talk) -> None:

@@ -1,7 +1,6 @@
-"""The whole way of ``run`` and ``delete``: plan, preview, question, execution, report."""
+"""What ``run``, ``delete``, ``apply`` and ``resume`` have in common: options, preview, question, telling."""
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -12,34 +11,36 @@ from typing import Any
 
 import click
 
-from pruner.cli.connections import Connections
+from pruner.app.applying import ApplyOptions, Ended, carry_out, check_grown, forget_unused
+from pruner.app.connections import Connections
+from pruner.app.executing import Helper, kept_registries
+from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
+from pruner.app.planning import Source, make_plan, plan_live
 from pruner.cli.consoles import result_console
-from pruner.cli.executing import ExecutionOptions, execute, kept_registries
-from pruner.cli.options import ConnectionOptions, split_connection
-from pruner.cli.planning import Source, make_plan, plan_live
+from pruner.cli.options import split_connection, split_in_use
 from pruner.cli.previewing import show_preview
-from pruner.cli.proving import InUseOptions, Proved, split_in_use
+from pruner.cli.progress import ProgressHelper
+from pruner.cli.signals import SignalHelper
 from pruner.cli.talk import Talk
-from pruner.engine.history import planned_before
-from pruner.engine.runs import RunDirectory, new_run, state_directory
-from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
+from pruner.cli.watching import Watch
+from pruner.engine.runs import new_run, state_directory
+from pruner.errors import ExitCode, InputError, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
-from pruner.plan.guards import Guards, check_growth
-from pruner.plan.inventory import check_registries
+from pruner.plan.guards import Guards
 from pruner.plan.inventory_file import InventoryFile
-from pruner.policy.in_use import InUse
 from pruner.policy.policy import PolicySet
 from pruner.report.preview import markdown_lines
-from pruner.report.summary import exit_code
 from pruner.report.terminal import show_summary
 from pruner.report.text import counted
-from pruner.report.write import Report, write_report
+from pruner.report.write import Report
+
+WITHOUT_LIMIT_MS = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a command plans and executes."""
+    """How a command plans and executes. ``max_age`` of a plan in milliseconds."""
 
     connection: ConnectionOptions
     guards: Guards
@@ -52,16 +53,12 @@ class RunOptions:
     all_tags: bool = False
     inventory: InventoryFile | None = None
     now: int | None = None
+    max_age: int = WITHOUT_LIMIT_MS
     max_growth: float | None = None
     step_summary: bool = False
     true_bytes: bool = False
     in_use: InUseOptions = field(default_factory=InUseOptions)
-
-
-class ReportError(PrunerError):
-    """The report of a run that has ended cannot be written; the journal has everything."""
-
-    exit_code = ExitCode.PARTIAL
+    watch: Watch | None = None
 
 
 GUARDS = ("max_deletions", "max_share", "keep_at_least")
@@ -72,12 +69,38 @@ def options_from(values: dict[str, Any]) -> RunOptions:
     connection = split_connection(values)
     guards = Guards(**{name: values.pop(name, None) for name in GUARDS})
     execution = ExecutionOptions(
-        values.pop("durable", False),
-        values.pop("deadline", None),
-        values.pop("keep_manifests", False),
-        values.pop("watch", None),
+        values.pop("durable", False), values.pop("deadline", None), values.pop("keep_manifests", False)
     )
     return RunOptions(connection, guards, execution, in_use=split_in_use(values), **values)
+
+
+def apply_options(options: RunOptions, talk: Talk) -> ApplyOptions:
+    """How the command line carries a plan out: with a preview, a question, progress and signals."""
+    return ApplyOptions(
+        options.connection,
+        state_directory(options.state_dir),
+        options.max_age,
+        options.execution,
+        options.in_use,
+        options.report_dir,
+        options.max_growth,
+        _helpers(options, talk),
+        lambda plan: _ask(plan, options),
+    )
+
+
+def _helpers(options: RunOptions, talk: Talk) -> list[Helper]:
+    watching: list[Helper] = [] if options.watch is None else [options.watch]
+    return [SignalHelper(talk), ProgressHelper(talk), *watching]
+
+
+def _ask(plan: Plan, options: RunOptions) -> None:
+    """Show what would go, and ask; RefusedError if the answer is no."""
+    show_preview(plan, options.form, all_tags=options.all_tags)
+    if options.watch is not None:
+        options.watch.planned(plan)
+    if plan.entries_left:
+        confirm(plan.entries_left, options.yes)
 
 
 async def preview_only(
@@ -107,7 +130,8 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     """Plan, preview, ask, delete, report; or only preview for a dry run."""
     if options.dry_run:
         return await preview_only(policies, options, talk)
-    state = state_directory(options.state_dir)
+    applying = apply_options(options, talk)
+    state = applying.state
     if options.report_dir is not None:
         private_folder(options.report_dir)
     run = new_run(state, time.time())
@@ -118,53 +142,23 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
             )
             # What is missing to keep manifests is better said before the question.
             await connections.open_doors(kept_registries(plan, options.execution))
-            show_preview(plan, options.form, all_tags=options.all_tags)
-            before_deleting(plan, run, state, options)
-            return await carry_out(connections, plan, run, state, options, talk, in_use)
+            if plan.entries_left:
+                check_grown(plan, run, state, options.max_growth)
+            applying.consent(plan)
+            ended = await carry_out(connections, plan, run, applying, talk, in_use)
+            return finish(ended, options, talk)
     finally:
         forget_unused(run)
 
 
-async def connect(connections: Connections, plan: Plan, proved: Proved | None = None) -> InUse:
-    """Connect to the registries of an earlier plan; what is in use of them, by a new proof.
-
-    Raises UnknownRegistryError where the account has none of that name: to the key of another account all
-    of its tags would look as if they were gone.
-    """
-    await connections.open(sorted(plan.header.registries))
-    places = await check_registries(connections.readers())
-    return {} if proved is None else proved.in_use(connections.facts(places), places.others)
-
-
-async def carry_out(
-    connections: Connections,
-    plan: Plan,
-    run: RunDirectory,
-    state: Path,
-    options: RunOptions,
-    talk: Talk,
-    in_use: InUse | None = None,
-) -> ExitCode:
-    """Execute a plan and report on it."""
-    show_planned(plan, options)
-    await execute(connections, plan, run, state, options.execution, talk, in_use)
-    return report_on(plan, run, options, talk)
-
-
-def report_on(plan: Plan, run: RunDirectory, options: RunOptions, talk: Talk) -> ExitCode:
-    """Write the report of a run that has ended, and say what it says."""
-    try:
-        report = write_report(plan, run.journal, options.report_dir or run.path, run.run_id)
-    except InputError as error:
-        raise ReportError(
-            f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"
-        ) from None
-    if options.execution.watch is not None:
-        options.execution.watch.report = report
-    tell(report, talk, on_stdout=options.form == "table")
+def finish(ended: Ended, options: RunOptions, talk: Talk) -> ExitCode:
+    """Tell how a run ended; its exit code."""
+    if options.watch is not None:
+        options.watch.report = ended.report
+    tell(ended.report, talk, on_stdout=options.form == "table")
     if options.step_summary:
-        append_step_summary((report.folder / "summary.md").read_text(encoding="utf-8"))
-    return exit_code(report.record, report.summary)
+        append_step_summary((ended.report.folder / "summary.md").read_text(encoding="utf-8"))
+    return ended.exit_code
 
 
 def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
@@ -176,26 +170,6 @@ def tell(report: Report, talk: Talk, *, on_stdout: bool = True) -> None:
     talk.say(f"Report: {report.folder}{'' if str(report.folder).endswith('/') else '/'}", run=report.run_id)
     if report.summary.not_done:
         talk.say(f"Go on with: pruner resume {report.run_id}")
-
-
-def before_deleting(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
-    """The last guard and the question; RefusedError if either says no."""
-    show_planned(plan, options)
-    if plan.entries_left:
-        check_grown(plan, run, state, options)
-        confirm(plan.entries_left, options.yes)
-
-
-def show_planned(plan: Plan, options: RunOptions) -> None:
-    """Let whoever watches know how much is planned."""
-    if options.execution.watch is not None:
-        options.execution.watch.planned(plan)
-
-
-def check_grown(plan: Plan, run: RunDirectory, state: Path, options: RunOptions) -> None:
-    """Raise RefusedError if so many times more would go than in the last runs."""
-    before = planned_before(state, plan.header.registries, run.group)
-    check_growth(plan.entries_left, before, options.max_growth)
 
 
 def append_step_summary(text: str, env: Mapping[str, str] = os.environ) -> None:
@@ -223,9 +197,3 @@ def confirm(count: int, yes: bool, verb: str = "delete", done: str = "deleted") 
     )
     if answer.strip().replace(",", "") != str(count):
         raise RefusedError(f"not confirmed, nothing was {done}", "confirmation")
-
-
-def forget_unused(run: RunDirectory) -> None:
-    """A run that never began leaves no directory behind."""
-    if not run.journal.exists():
-        shutil.rmtree(run.path, ignore_errors=True)

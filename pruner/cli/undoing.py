@@ -11,11 +11,12 @@ import anyio
 import click
 import msgspec
 
-from pruner.cli.connections import Connections
+from pruner.app.applying import connect
+from pruner.app.connections import Connections
+from pruner.app.options import ConnectionOptions
+from pruner.app.places import endpoint_asked_for
 from pruner.cli.consoles import result_console
-from pruner.cli.options import ConnectionOptions
-from pruner.cli.places import endpoint_asked_for
-from pruner.cli.running import confirm, connect
+from pruner.cli.running import confirm
 from pruner.cli.signals import obey_signals
 from pruner.cli.talk import Talk
 from pruner.engine.lock import registry_locks, run_lock
@@ -124,7 +125,7 @@ class _Session:
             async with task_group() as helpers:
                 with anyio.CancelScope() as working:
                     await helpers.start(
-                        obey_signals, lambda: self._stopped is not None, self._stop, working, talk
+                        obey_signals, lambda: self._stopped is not None, self._stop, working.cancel, talk
                     )
                     await self._all(items, workers)
                 helpers.cancel_scope.cancel()

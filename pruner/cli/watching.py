@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import click
+from anyio.abc import TaskStatus
 
+from pruner.app.executing import Working
 from pruner.cli.asynchronous import run_async
 from pruner.cli.notifying import Notifier
 from pruner.cli.talk import Talk
@@ -66,9 +68,13 @@ class Watch:
         self._end.plan_targets = plan.entries_left
         self._registries = sorted(plan.header.registries)
 
-    def follow(self, state: RunState, gates: list[Gate]) -> None:
-        """From now on show this run."""
-        self._state, self._gates = state, gates
+    async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
+        """Show this run, and write the file again and again until it ends."""
+        self._state, self._gates = working.state, working.gates
+        task_status.started()
+        while self._options.metrics_file is not None:
+            await anyio.sleep(EVERY_SECONDS)
+            self._rewrite()
 
     def numbers(self) -> RunNumbers:
         """What is known now."""
@@ -87,12 +93,6 @@ class Watch:
     def scrape(self) -> bytes:
         """The metrics now."""
         return exposition(self.numbers())
-
-    async def keep_written(self) -> None:
-        """Write the file again and again, until cancelled."""
-        while self._options.metrics_file is not None:
-            await anyio.sleep(EVERY_SECONDS)
-            self._rewrite()
 
     def end(self, code: int, error: PrunerError | None = None) -> None:
         """The command has ended: show it, and tell it."""

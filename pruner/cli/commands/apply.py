@@ -1,42 +1,32 @@
 """``pruner apply``."""
 
-import shutil
-import time
+import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pruner.app.applying import apply_plan, check_plan
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections
 from pruner.cli.options import (
     connection_options,
     form_option,
+    in_use_options,
     max_age_option,
     run_options,
 )
-from pruner.cli.places import endpoint_asked_for
 from pruner.cli.previewing import show_preview
-from pruner.cli.proving import Proved, in_use_options, prove_again
-from pruner.cli.running import (
-    RunOptions,
-    before_deleting,
-    carry_out,
-    connect,
-    forget_unused,
-    options_from,
-)
-from pruner.cli.sharding import apply_shard, chosen_shard
+from pruner.cli.running import RunOptions, apply_options, finish, options_from
 from pruner.cli.talk import Talk
 from pruner.cli.watching import watched
-from pruner.engine.runs import new_run, state_directory
 from pruner.errors import ExitCode, InputError
-from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, edits_text, open_plan
-from pruner.plan.guards import check_age
-from pruner.plan.settings import check_endpoint, settings_of
-from pruner.plan.shards import MOST_SHARDS
+from pruner.plan.shards import MOST_SHARDS, Shard, write_shard
 from pruner.report.text import counted
+
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 
 @click.command("apply", help="Carry out a plan that was written and reviewed before.")
@@ -60,7 +50,6 @@ def command(
     talk: Talk,
     /,
     plan: Path,
-    max_age: int,
     allow_edited: bool,
     shard: str | None,
     shards: int | None,
@@ -70,36 +59,42 @@ def command(
     chosen = chosen_shard(shard, shards)
     verified = open_plan(plan, allow_edited=allow_edited)
     options = options_from(rest)
-    check_age(verified.header, max_age, int(time.time() * 1000))
-    check_endpoint(verified.header.registries, endpoint_asked_for(options.connection))
     if verified.edits.altered:
         talk.say(f"Edited: {edits_text(verified.edits)}")
-    proved = prove_again(verified.header, options.in_use, int(time.time() * 1000))
-    if chosen is not None:
-        return run_async(lambda: apply_shard(verified, chosen, proved, options, talk))
-    return run_async(lambda: _apply(verified, proved, options, talk))
-
-
-async def _apply(plan: Plan, proved: Proved | None, options: RunOptions, talk: Talk) -> ExitCode:
     if options.dry_run:
+        check_plan(verified, apply_options(options, talk))
+        return _preview(verified, chosen, options)
+    return run_async(lambda: _apply(verified, chosen, options, talk))
+
+
+async def _apply(plan: Plan, shard: Shard | None, options: RunOptions, talk: Talk) -> ExitCode:
+    return finish(await apply_plan(plan, apply_options(options, talk), talk, shard), options, talk)
+
+
+def _preview(plan: Plan, shard: Shard | None, options: RunOptions) -> ExitCode:
+    with tempfile.TemporaryDirectory(prefix="pruner-") as folder:
+        if shard is not None:
+            path = Path(folder) / "plan.jsonl"
+            write_shard(plan, shard, path)
+            plan = open_plan(path, allow_edited=True)
         show_preview(plan, options.form, all_tags=options.all_tags)
-        return ExitCode.DONE
-    state = state_directory(options.state_dir)
-    if options.report_dir is not None:
-        private_folder(options.report_dir)
-    run = new_run(state, time.time())
-    try:
-        with plan.path.open("rb") as source, atomic_file(run.plan) as copy:
-            shutil.copyfileobj(source, copy)
-        own = open_plan(run.plan, allow_edited=plan.edits.altered)
-        show_preview(own, options.form, all_tags=options.all_tags)
-        before_deleting(own, run, state, options)
-        settings = settings_of(own.header.registries)
-        async with Connections(options.connection, settings, talk, state=state) as connections:
-            in_use = await connect(connections, own, proved)
-            return await carry_out(connections, own, run, state, options, talk, in_use)
-    finally:
-        forget_unused(run)
+    return ExitCode.DONE
+
+
+def chosen_shard(shard: str | None, shards: int | None, env: Mapping[str, str] = os.environ) -> Shard | None:
+    """The shard that the command line, or an Indexed Job of Kubernetes, asks for; InputError for none."""
+    if shard is not None and shards is not None:
+        raise InputError("--shard says how many shards there are; leave --shards out")
+    if shard is not None:
+        return Shard.parse(shard)
+    if shards is None:
+        return None
+    index = env.get(INDEX_VARIABLE, "")
+    if not index.isascii() or not index.isdecimal() or not int(index) < shards:
+        raise InputError(
+            f"--shards {shards}: {INDEX_VARIABLE} is '{index[:40]}', and not one of 0 to {shards - 1}"
+        )
+    return Shard(int(index) + 1, shards)
 
 
 def edit_check(paths: tuple[str, ...]) -> int:

@@ -50,7 +50,7 @@ def command(
 
 
 def _inventory_warnings(loaded: PolicySet, inventory: "InventoryFile", now: int | None) -> list[str]:
-    from pruner.cli.planning import indexed
+    from pruner.app.planning import indexed
     from pruner.policy.lint import InventoryLint
 
     moment = inventory.header.listed_at if now is None else now

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
+from pruner.app.options import ConnectionOptions, ExecutionOptions
 from pruner.cli.asynchronous import run_async
-from pruner.cli.executing import ExecutionOptions
-from pruner.cli.options import ConnectionOptions
 from pruner.cli.running import RunOptions, run_policies
 from pruner.cli.talk import Talk
 from pruner.errors import ExitCode, InputError

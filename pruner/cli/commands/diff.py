@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruner.cli.options import ConnectionOptions, offline_options
-from pruner.cli.planning import Source, plan_offline
+from pruner.app.options import ConnectionOptions
+from pruner.app.planning import Source, plan_offline
+from pruner.cli.options import offline_options
 from pruner.errors import InputError
 from pruner.plan.file import Plan, PlanError, open_plan
 from pruner.plan.guards import Guards

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pruner.app.planning import Source, feed_images, indexed
 from pruner.cli.asynchronous import run_async
-from pruner.cli.options import connection_options, guard_options, offline_options, split_connection
-from pruner.cli.planning import Source, feed_images, indexed
-from pruner.cli.proving import in_use_options, split_in_use
+from pruner.cli.options import (
+    connection_options,
+    guard_options,
+    in_use_options,
+    offline_options,
+    split_connection,
+    split_in_use,
+)
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.model import Action, Target

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pruner.app.planning import Source, feed_images, indexed
 from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, offline_options, split_connection
-from pruner.cli.planning import Source, feed_images, indexed
 from pruner.cli.talk import Talk
 from pruner.plan.inventory import ImageListing
 from pruner.policy.forecast import DAY_MS, forecast_image

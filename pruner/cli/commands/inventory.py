@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from pruner import names
+from pruner.app.connections import Connections
+from pruner.app.options import ConnectionOptions
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections
-from pruner.cli.options import ConnectionOptions, connection_options, split_connection
+from pruner.cli.options import connection_options, split_connection
 from pruner.cli.talk import Talk
 from pruner.files import atomic_file
 from pruner.plan.inventory import check_registries, list_everything

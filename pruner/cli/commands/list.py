@@ -5,10 +5,11 @@ from typing import Any, Final
 import click
 
 from pruner import names
+from pruner.app.connections import Connections
+from pruner.app.options import ConnectionOptions
 from pruner.cli.asynchronous import run_async
-from pruner.cli.connections import Connections
 from pruner.cli.consoles import result_console
-from pruner.cli.options import ConnectionOptions, connection_options, split_connection
+from pruner.cli.options import connection_options, split_connection
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.model import Tag

@@ -10,10 +10,10 @@ from pruner.cli.options import (
     connection_options,
     format_options,
     guard_options,
+    in_use_options,
     offline_options,
     step_summary_option,
 )
-from pruner.cli.proving import in_use_options
 from pruner.cli.running import options_from, preview_only
 from pruner.cli.talk import Talk
 from pruner.policy.loader import load_policies

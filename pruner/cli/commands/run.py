@@ -5,8 +5,7 @@ from typing import Any
 import click
 
 from pruner.cli.asynchronous import run_async
-from pruner.cli.options import connection_options, format_options, guard_options, run_options
-from pruner.cli.proving import in_use_options
+from pruner.cli.options import connection_options, format_options, guard_options, in_use_options, run_options
 from pruner.cli.running import options_from, run_policies
 from pruner.cli.talk import Talk
 from pruner.cli.watching import watched

@@ -1,23 +1,23 @@
-"""Carrying a plan out for a command: lock, journal, signals, progress, report, exit code."""
+"""Carrying a plan out: lock, journal, workers, and whoever watches or ends it."""
 
 import os
-import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
+from anyio.abc import TaskGroup, TaskStatus
 
 from pruner import __version__
-from pruner.cli.connections import Connections
-from pruner.cli.progress import show_progress
-from pruner.cli.signals import obey_signals
-from pruner.cli.talk import Talk
-from pruner.cli.watching import Watch
+from pruner.app.connections import Connections
+from pruner.app.options import ExecutionOptions
+from pruner.app.saying import Say
 from pruner.engine.executor import Executor, ExecutorSettings
+from pruner.engine.gate import Gate
 from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
 from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.runs import RunDirectory
@@ -32,21 +32,22 @@ if TYPE_CHECKING:
     from pruner.engine.keeping import Keeper
 
 TICK_SECONDS = 1.0
-_SIGNALS = {
-    signal.SIGINT: StopKind.INTERRUPTED,
-    signal.SIGTERM: StopKind.TERMINATED,
-    signal.SIGHUP: StopKind.TERMINATED,
-}
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionOptions:
-    """How a plan is carried out. ``deadline`` in seconds."""
+class Working:
+    """A run that is on: what it knows of itself, and how to end it at once."""
 
-    durable: bool = False
-    deadline: float | None = None
-    keep_manifests: bool = False
-    watch: Watch | None = None
+    state: RunState
+    gates: list[Gate]
+    cancel: Callable[[], None]
+
+
+class Helper(Protocol):
+    """What goes on beside a run until that ends; it says when it has begun."""
+
+    async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
+        """Watch the run, or end it."""
 
 
 async def execute(
@@ -55,8 +56,9 @@ async def execute(
     run: RunDirectory,
     state_dir: Path,
     options: ExecutionOptions,
-    talk: Talk,
+    talk: Say,
     in_use: InUse | None = None,
+    helpers: Sequence[Helper] = (),
 ) -> None:
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
@@ -71,8 +73,6 @@ async def execute(
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
-        if options.watch is not None:
-            options.watch.follow(state, connections.gates)
         requests, started = connections.requests_sent, time.monotonic()
         journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
         # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
@@ -86,15 +86,21 @@ async def execute(
             keeper=keeper,
             in_use=in_use,
         )
+        images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
         try:
-            cancelled = await _supervised(
-                executor, journal, plan, progress, state, connections, options, talk
-            )
+            with anyio.CancelScope() as scope:
+                working = Working(state, connections.gates, scope.cancel)
+                async with task_group() as group:
+                    for helper in helpers:
+                        await group.start(helper, working)
+                    _start_own(group, journal, state, connections, options)
+                    await executor.run(images, progress)
+                    group.cancel_scope.cancel()
         finally:
             seconds = time.monotonic() - started
             connections.remember_rates()
             _end(journal, state, connections, requests, seconds)
-        if cancelled:
+        if scope.cancelled_caught:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
 
 
@@ -118,34 +124,14 @@ async def _keeper(
     return Keeper(await connections.open_doors(sorted(store.registries)), store)
 
 
-async def _supervised(
-    executor: Executor,
-    journal: Journal,
-    plan: Plan,
-    progress: Progress,
-    state: RunState,
-    connections: Connections,
-    options: ExecutionOptions,
-    talk: Talk,
-) -> bool:
-    """Run the executor under signals, deadline and progress; whether a second signal cancelled it."""
-
-    def stop(received: signal.Signals) -> None:
-        state.stop(_SIGNALS[received], f"{received.name} received")
-
-    async with task_group() as helpers:
-        with anyio.CancelScope() as working:
-            await helpers.start(obey_signals, lambda: state.stop_kind is not None, stop, working, talk)
-            helpers.start_soon(show_progress, state, connections.gates, talk)
-            helpers.start_soon(_tick, journal, state, connections)
-            helpers.start_soon(connections.keep_parts)
-            if options.watch is not None:
-                helpers.start_soon(options.watch.keep_written)
-            if options.deadline is not None:
-                helpers.start_soon(_stop_at, options.deadline, state)
-            await executor.run([plan.images_of(lane) for lane in connections.lanes(plan.starts)], progress)
-        helpers.cancel_scope.cancel()
-    return working.cancelled_caught
+def _start_own(
+    group: TaskGroup, journal: Journal, state: RunState, connections: Connections, options: ExecutionOptions
+) -> None:
+    """Start what goes on beside every run."""
+    group.start_soon(_tick, journal, state, connections)
+    group.start_soon(connections.keep_parts)
+    if options.deadline is not None:
+        group.start_soon(_stop_at, options.deadline, state)
 
 
 async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:

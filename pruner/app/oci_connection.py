@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from pruner.cli.places import OciPlace
-from pruner.cli.talk import Talk
+from pruner.app.places import OciPlace
+from pruner.app.saying import Say
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
@@ -43,7 +43,7 @@ class NcrDoor:
         self.gate = governor.gate
         self._governor = governor
 
-    def linked(self, reader: TagReader, known: KnownManifests, talk: Talk) -> TagReader:
+    def linked(self, reader: TagReader, known: KnownManifests, talk: Say) -> TagReader:
         """``reader``, whose tags get what their manifests say of one another."""
         facts = FactsReader(self.transport, self._governor, known)
         return LinkedReader(reader, facts, self.manifests, talk.warn)
@@ -65,7 +65,7 @@ def _transport(
 class OciConnection:
     """What all commands need of one registry. ``timeout`` is in seconds, for one attempt."""
 
-    def __init__(self, place: OciPlace, registries: list[str], login: Login | None, talk: Talk) -> None:
+    def __init__(self, place: OciPlace, registries: list[str], login: Login | None, talk: Say) -> None:
         self._place = place
         self._registries = registries
         self._login = login
@@ -73,7 +73,7 @@ class OciConnection:
 
     @classmethod
     async def find(
-        cls, place: OciPlace, registries: list[str], env: Mapping[str, str], talk: Talk
+        cls, place: OciPlace, registries: list[str], env: Mapping[str, str], talk: Say
     ) -> "OciConnection":
         """With the login that there is for it, which is said; CredentialsError if that cannot be used."""
         login = await find_login(place.at, registries, env)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import msgspec
 
 from pruner import names
-from pruner.cli.connections import Connections
-from pruner.cli.options import ConnectionOptions
-from pruner.cli.proving import InUseOptions, Proved, prove
-from pruner.cli.talk import Talk
+from pruner.app.connections import Connections
+from pruner.app.options import ConnectionOptions, InUseOptions
+from pruner.app.proving import Proved, prove
+from pruner.app.saying import Say
 from pruner.errors import InputError
 from pruner.files import atomic_file
 from pruner.plan.build import PlanBuilder, PlanRequest
@@ -86,7 +86,7 @@ class Source:
 
 
 async def feed_images(
-    source: Source, policies: PolicySet, index: Mapping[str, RegistryPolicies], take: Take, talk: Talk
+    source: Source, policies: PolicySet, index: Mapping[str, RegistryPolicies], take: Take, talk: Say
 ) -> None:
     """Give ``take`` every image that ``policies`` concern, and protect in ``index`` what is in use."""
     proved = source.prove(policies)
@@ -108,7 +108,7 @@ async def plan_live(
     policies: PolicySet,
     guards: Guards,
     path: Path,
-    talk: Talk,
+    talk: Say,
     *,
     in_use: InUseOptions | None = None,
     true_bytes: bool = False,
@@ -138,7 +138,7 @@ async def plan_live(
     return Planned(open_plan(path), used)
 
 
-def _say_in_use(proved: Proved | None, tags: int, talk: Talk | None) -> None:
+def _say_in_use(proved: Proved | None, tags: int, talk: Say | None) -> None:
     if proved is not None and talk is not None:
         read = ", ".join(names.printable(source.name) for source in proved.proof.sources)
         uses = counted(len(proved.proof.uses), "use")
@@ -156,7 +156,7 @@ def facts_of(inventory: InventoryFile, policies: PolicySet) -> dict[str, Registr
 
 
 def plan_offline(
-    source: Source, policies: PolicySet, guards: Guards, path: Path, talk: Talk | None = None
+    source: Source, policies: PolicySet, guards: Guards, path: Path, talk: Say | None = None
 ) -> Plan:
     """Decide from a saved inventory and write a plan to ``path``; touches no network."""
     inventory = source.inventory
@@ -181,7 +181,7 @@ async def make_plan(
     policies: PolicySet,
     guards: Guards,
     path: Path,
-    talk: Talk,
+    talk: Say,
     *,
     true_bytes: bool = False,
 ) -> Plan:

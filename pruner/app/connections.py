@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import anyio
 
-from pruner.cli.options import ConnectionOptions
-from pruner.cli.places import (
+from pruner.app.options import ConnectionOptions
+from pruner.app.places import (
     NcrPlace,
     OciPlace,
     Place,
@@ -26,7 +26,7 @@ from pruner.cli.places import (
     with_limits,
     with_oci,
 )
-from pruner.cli.talk import Talk
+from pruner.app.saying import Say
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
@@ -47,7 +47,7 @@ from pruner.registry.ncr.transport import Transport
 from pruner.room import Room
 
 if TYPE_CHECKING:
-    from pruner.cli.oci_connection import NcrDoor
+    from pruner.app.oci_connection import NcrDoor
     from pruner.registry.base import ManifestDoor, TagReader
     from pruner.registry.oci.known import KnownManifests
 
@@ -75,7 +75,7 @@ class Connections:
         self,
         options: ConnectionOptions,
         settings: Mapping[str, RegistrySettings],
-        talk: Talk,
+        talk: Say,
         env: Mapping[str, str] = os.environ,
         *,
         state: Path | None = None,
@@ -195,7 +195,7 @@ class Connections:
         return _Connection(access, transport, current.access_key, credentials=credentials)
 
     async def _connect_oci(self, place: OciPlace) -> _Connection:
-        from pruner.cli.oci_connection import OciConnection
+        from pruner.app.oci_connection import OciConnection
 
         registries = [name for name, own in self._places.items() if own == place]
         opened = await OciConnection.find(place, registries, self._env, self._talk)
@@ -214,7 +214,7 @@ class Connections:
 
     def _ncr_door(self, registry: str) -> "NcrDoor":
         if registry not in self._doors:
-            from pruner.cli.oci_connection import NcrDoor
+            from pruner.app.oci_connection import NcrDoor
 
             connection = self._open[self._places[registry]]
             assert connection.credentials is not None
@@ -239,7 +239,7 @@ class Connections:
     def _known(self) -> "KnownManifests":
         """What was read of manifests before."""
         if self._manifests is None:
-            from pruner.cli.oci_connection import known_manifests
+            from pruner.app.oci_connection import known_manifests
 
             self._manifests = known_manifests(self._env, self._stack)
         return self._manifests

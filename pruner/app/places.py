@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from pruner import names
-from pruner.cli.options import ConnectionOptions
+from pruner.app.options import ConnectionOptions
 from pruner.errors import InputError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings

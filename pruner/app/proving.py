@@ -1,57 +1,13 @@
-"""The proof of what is in use, as a command needs it: read, checked, and turned into tags of ours."""
+"""The proof of what is in use: read, checked, and turned into tags of ours."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
-import click
-
-from pruner.cli.options import duration_option
+from pruner.app.options import InUseOptions
 from pruner.plan.in_use import Proof, check_planned, check_proof, demand_of, demanded_by, resolver
 from pruner.plan.records import Header, InUseFacts, RegistryFacts
 from pruner.policy.in_use import InUse, InUseDemand
 from pruner.policy.policy import PolicySet
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class InUseOptions:
-    """What the command line says of it. ``max_age`` in milliseconds."""
-
-    files: tuple[Path, ...] = ()
-    max_age: int | None = None
-
-
-def in_use_options(function: F) -> F:
-    """Add them; ``split_in_use`` takes them out of the keywords again."""
-    for option in reversed(
-        [
-            click.option(
-                "--in-use",
-                "in_use",
-                multiple=True,
-                type=click.Path(dir_okay=False, path_type=Path),
-                envvar="PRUNER_IN_USE",
-                metavar="FILE",
-                help="What is in use stays; written by pruner in-use (or PRUNER_IN_USE).",
-            ),
-            click.option(
-                "--in-use-max-age",
-                callback=duration_option,
-                metavar="DURATION",
-                help="Refuse if that is older (default 2h, or as policies say).",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
-
-
-def split_in_use(values: dict[str, Any]) -> InUseOptions:
-    """Take the options out of a command's keywords."""
-    return InUseOptions(values.pop("in_use", ()), values.pop("in_use_max_age", None))
 
 
 class Proved(NamedTuple):

@@ -1,0 +1,223 @@
+"""The whole way of a plan that was made before: checks, consent, execution, report; and of going on."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pruner.app.connections import Connections
+from pruner.app.executing import Helper, execute
+from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
+from pruner.app.places import endpoint_asked_for
+from pruner.app.proving import Proved, prove_again
+from pruner.app.saying import Say
+from pruner.engine.history import planned_before
+from pruner.engine.journal import Progress
+from pruner.engine.presence import presence
+from pruner.engine.runs import RunDirectory, new_run, shard_run
+from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
+from pruner.files import atomic_file, private_folder
+from pruner.plan.file import Plan, open_plan
+from pruner.plan.guards import check_age, check_growth
+from pruner.plan.inventory import check_registries
+from pruner.plan.settings import check_endpoint, settings_of
+from pruner.plan.shards import Shard, write_shard
+from pruner.policy.in_use import InUse
+from pruner.report.summary import exit_code
+from pruner.report.text import counted
+from pruner.report.write import Report, write_report
+
+
+class ReportError(PrunerError):
+    """The report of a run that has ended cannot be written; the journal has everything."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class Ended(NamedTuple):
+    """A run that has ended, for whatever reason."""
+
+    report: Report
+    exit_code: ExitCode
+
+
+Consent = Callable[[Plan], None]
+"""Looks at what is about to be carried out; RefusedError if that is not to be."""
+
+
+def _always(plan: Plan) -> None:
+    """Nobody is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How a plan is carried out, or a run gone on with.
+
+    ``state`` is the state directory, ``report_dir`` where the report goes (None: to the run), ``max_age`` how
+    old a plan may be (milliseconds), ``max_growth`` how many times more may go than in the last runs.
+    """
+
+    connection: ConnectionOptions
+    state: Path
+    max_age: int
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+    in_use: InUseOptions = field(default_factory=InUseOptions)
+    report_dir: Path | None = None
+    max_growth: float | None = None
+    helpers: Sequence[Helper] = ()
+    consent: Consent = _always
+
+
+async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard | None = None) -> Ended:
+    """Carry out a plan, or one shard of it; a shard that was begun before is gone on with.
+
+    Raises RefusedError, and deletes nothing, for a plan that is too old, of another endpoint, or whose proof
+    of what is in use is too old.
+    """
+    proved = check_plan(plan, options)
+    if options.report_dir is not None:
+        private_folder(options.report_dir)
+    run = new_run(options.state, time.time()) if shard is None else shard_run(options.state, plan, shard)
+    try:
+        if shard is not None:
+            return await _apply_shard(plan, shard, run, proved, options, talk)
+        with plan.path.open("rb") as source, atomic_file(run.plan) as copy:
+            shutil.copyfileobj(source, copy)
+        own = open_plan(run.plan, allow_edited=plan.edits.altered)
+        if own.entries_left:
+            check_grown(own, run, options.state, options.max_growth)
+        options.consent(own)
+        return await _connected(own, run, proved, options, talk)
+    finally:
+        forget_unused(run)
+
+
+def check_plan(plan: Plan, options: ApplyOptions) -> Proved | None:
+    """What can be said without the registry; the proof of what is in use, if there is a new one."""
+    now = int(time.time() * 1000)
+    check_age(plan.header, options.max_age, now)
+    check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
+    return prove_again(plan.header, options.in_use, now)
+
+
+async def _apply_shard(
+    plan: Plan, shard: Shard, run: RunDirectory, proved: Proved | None, options: ApplyOptions, talk: Say
+) -> Ended:
+    """Begin the shard's run, or go on with it, or say that it is complete."""
+    own = _own_plan(plan, shard, run)
+    progress = Progress.of(run.journal, tries_failed_again=True)
+    left = own.entries_left - progress.done.count
+    if progress.sessions:
+        talk.say(f"Shard {shard}, run {run.run_id}: {counted(left, 'target')} of {own.entries_left:,} left")
+        if left == 0:
+            return report_on(own, run, options.report_dir)
+    else:
+        # Guards are about the whole plan, whatever it is cut into.
+        check_grown(plan, run, options.state, options.max_growth)
+        options.consent(own)
+    return await _connected(own, run, proved, options, talk)
+
+
+def _own_plan(plan: Plan, shard: Shard, run: RunDirectory) -> Plan:
+    """The shard's part of the plan, as the run keeps it."""
+    _check_not_undone(run)
+    if not run.plan.exists():
+        write_shard(plan, shard, run.plan)
+    own = open_plan(run.plan, allow_edited=True)
+    if own.header != plan.header or own.footer != plan.footer:
+        raise RefusedError(
+            f"refused, nothing was deleted: run {run.run_id} has another plan; make a new plan"
+        )
+    return own
+
+
+async def resume_run(run: RunDirectory, options: ApplyOptions, talk: Say) -> Ended:
+    """Go on with a run: the plan minus what the journal says is done.
+
+    InputError for a run that was never confirmed, RefusedError for one that was undone or is too old.
+    """
+    progress = Progress.of(run.journal)
+    if not progress.sessions:
+        # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
+        raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
+    _check_not_undone(run)
+    plan = open_plan(run.plan, allow_edited=True)
+    proved = check_plan(plan, options)
+    left = plan.entries_left - progress.done.count
+    if left == 0:
+        talk.say(f"Run {run.run_id} is complete: nothing left to do")
+    else:
+        talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
+    return await _connected(plan, run, proved, options, talk)
+
+
+def _check_not_undone(run: RunDirectory) -> None:
+    if run.undo_journal.exists():
+        raise RefusedError(f"run {run.run_id} was undone, at least in part; to delete again, make a new plan")
+
+
+async def _connected(
+    plan: Plan, run: RunDirectory, proved: Proved | None, options: ApplyOptions, talk: Say
+) -> Ended:
+    """Execute over connections of one's own, sharing what the account may send with other shards."""
+    settings = settings_of(plan.header.registries)
+    if run.shard is None:
+        async with Connections(options.connection, settings, talk, state=options.state) as connections:
+            in_use = await connect(connections, plan, proved)
+            return await carry_out(connections, plan, run, options, talk, in_use)
+    with presence(options.state, run.group, str(run.shard.number)).entered() as present:
+        async with Connections(
+            options.connection, settings, talk, state=options.state, presence=present
+        ) as connections:
+            await connections.take_part()
+            in_use = await connect(connections, plan, proved)
+            return await carry_out(connections, plan, run, options, talk, in_use)
+
+
+async def connect(connections: Connections, plan: Plan, proved: Proved | None = None) -> InUse:
+    """Connect to the registries of an earlier plan; what is in use of them, by a new proof.
+
+    Raises UnknownRegistryError where the account has none of that name: to the key of another account all
+    of its tags would look as if they were gone.
+    """
+    await connections.open(sorted(plan.header.registries))
+    places = await check_registries(connections.readers())
+    return {} if proved is None else proved.in_use(connections.facts(places), places.others)
+
+
+async def carry_out(
+    connections: Connections,
+    plan: Plan,
+    run: RunDirectory,
+    options: ApplyOptions,
+    talk: Say,
+    in_use: InUse | None = None,
+) -> Ended:
+    """Execute a plan and write the report."""
+    await execute(connections, plan, run, options.state, options.execution, talk, in_use, options.helpers)
+    return report_on(plan, run, options.report_dir)
+
+
+def report_on(plan: Plan, run: RunDirectory, folder: Path | None = None) -> Ended:
+    """Write the report of a run that has ended; ReportError if that is not possible."""
+    try:
+        report = write_report(plan, run.journal, folder or run.path, run.run_id)
+    except InputError as error:
+        raise ReportError(
+            f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"
+        ) from None
+    return Ended(report, exit_code(report.record, report.summary))
+
+
+def check_grown(plan: Plan, run: RunDirectory, state: Path, max_growth: float | None) -> None:
+    """Raise RefusedError if so many times more would go than in the last runs."""
+    before = planned_before(state, plan.header.registries, run.group)
+    check_growth(plan.entries_left, before, max_growth)
+
+
+def forget_unused(run: RunDirectory) -> None:
+    """A run that never began leaves no directory behind."""
+    if not run.journal.exists():
+        shutil.rmtree(run.path, ignore_errors=True)
