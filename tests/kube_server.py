@@ -1172,5 +1172,6 @@ async def _serve(server, started):
         hold.release()
     # A TLS connection that is closed in good order would wait for its client, which may never answer.
     for connection in runner.server.connections:
-        connection.transport.abort()
+        if connection.transport is not None:
+            connection.transport.abort()
     await runner.cleanup()

@@ -47,7 +47,7 @@ Consent = Callable[[Plan], None]
 """Looks at what is about to be carried out; RefusedError if that is not to be."""
 
 
-def _always(plan: Plan) -> None:
+def allow(plan: Plan) -> None:
     """Nobody is asked."""
 
 
@@ -67,7 +67,7 @@ class ApplyOptions:
     report_dir: Path | None = None
     max_growth: float | None = None
     helpers: Sequence[Helper] = ()
-    consent: Consent = _always
+    consent: Consent = allow
 
 
 async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard | None = None) -> Ended:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,17 @@ from pruner.app.proving import Proved, prove
 from pruner.app.saying import Say
 from pruner.errors import InputError
 from pruner.files import atomic_file
+from pruner.model import Target
 from pruner.plan.build import PlanBuilder, PlanRequest
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import Guards
 from pruner.plan.in_use import with_places
-from pruner.plan.inventory import Take, check_registries, list_images
+from pruner.plan.inventory import ImageListing, Take, check_registries, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
 from pruner.plan.settings import settings_of
 from pruner.plan.true_bytes import TrueBytes
+from pruner.policy.explain import Explanation, explain_image
 from pruner.policy.in_use import InUse, of_registry
 from pruner.policy.policy import PolicySet
 from pruner.policy.retention import RegistryPolicies
@@ -195,3 +197,60 @@ async def make_plan(
             connections, policies, guards, path, talk, in_use=source.in_use, true_bytes=true_bytes
         )
     return planned.plan
+
+
+async def explain_tags(
+    source: Source,
+    policies: PolicySet,
+    take: Callable[[Explanation], None],
+    targets: Sequence[Target] | None,
+    keep_at_least: int | None,
+    talk: Say,
+) -> None:
+    """Give ``take`` why each of ``targets`` goes or stays, or each tag that policies concern (None).
+
+    Decides as a plan would. InputError names what is not there.
+    """
+    explainer = _Explainer(indexed(policies, keep_at_least), source.moment, targets, take)
+    await feed_images(source, policies, explainer.index, explainer.image, talk)
+    explainer.finish()
+
+
+class _Explainer:
+    """Explains images as they come."""
+
+    def __init__(
+        self,
+        index: dict[str, RegistryPolicies],
+        now: int,
+        targets: Sequence[Target] | None,
+        take: Callable[[Explanation], None],
+    ) -> None:
+        self.index = index
+        self._now = now
+        self._take = take
+        self._wanted: dict[tuple[str, str], set[str]] = {}
+        for target in targets or ():
+            self._wanted.setdefault((target.registry, target.image), set()).add(target.tag)
+        self._all = targets is None
+
+    def image(self, listing: ImageListing) -> None:
+        """Explain what is wanted of one image."""
+        wanted = self._wanted.get((listing.registry, listing.image), set())
+        if not wanted and not self._all:
+            return
+        policies = self.index[listing.registry].of(listing.image)
+        only = None if self._all else frozenset(wanted)
+        for explanation in explain_image(listing.tags or (), policies, self._now, only):
+            self._take(explanation)
+            wanted.discard(Target.parse(explanation.target).tag)
+
+    def finish(self) -> None:
+        """Say what could not be explained."""
+        missing = [
+            f"{registry}/{image}:{name}"
+            for (registry, image), tags in sorted(self._wanted.items())
+            for name in sorted(tags)
+        ]
+        if missing:
+            raise InputError(f"not there, or of an image that no policy concerns: {', '.join(missing)}")

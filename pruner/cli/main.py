@@ -1,8 +1,11 @@
 """The ``pruner`` command: global options, lazily loaded commands, one place where errors become sentences."""
 
 import importlib
+import os
+import signal
 import sys
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 import click
 
@@ -72,7 +75,14 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool, log_format: str) -> None
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     prepare_streams()
+    if os.getpid() == 1:
+        # Nothing ends the first process of a container but what it handles itself.
+        signal.signal(signal.SIGTERM, _end)
     sys.exit(_run(arguments))
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _run(arguments: list[str] | None) -> int:

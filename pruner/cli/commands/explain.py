@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pruner.app.planning import Source, feed_images, indexed
+from pruner.app.planning import Source, explain_tags
 from pruner.cli.asynchronous import run_async
 from pruner.cli.options import (
     connection_options,
@@ -19,10 +19,8 @@ from pruner.cli.options import (
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.model import Action, Target
-from pruner.plan.inventory import ImageListing
-from pruner.policy.explain import Explanation, explain_image
+from pruner.policy.explain import Explanation
 from pruner.policy.loader import STDIN, load_policies
-from pruner.policy.retention import RegistryPolicies
 
 if TYPE_CHECKING:
     from pruner.plan.inventory_file import InventoryFile
@@ -56,46 +54,13 @@ def command(
     policies = load_policies(paths)
     in_use = split_in_use(rest)
     source = Source(split_connection(rest), inventory, now, in_use if in_use.files else None)
-    explainer = _Explainer(indexed(policies, keep_at_least), source.moment, references, form)
-    run_async(lambda: feed_images(source, policies, explainer.index, explainer.take, talk))
-    explainer.finish()
+    targets = references or None
+
+    def take(explanation: Explanation) -> None:
+        _show(explanation, form)
+
+    run_async(lambda: explain_tags(source, policies, take, targets, keep_at_least, talk))
     return 0
-
-
-class _Explainer:
-    """Explains images as they come."""
-
-    def __init__(
-        self, index: dict[str, RegistryPolicies], now: int, references: list[Target], form: str
-    ) -> None:
-        self.index = index
-        self._now = now
-        self._wanted: dict[tuple[str, str], set[str]] = {}
-        for target in references:
-            self._wanted.setdefault((target.registry, target.image), set()).add(target.tag)
-        self._all = not references
-        self._form = form
-
-    def take(self, listing: ImageListing) -> None:
-        """Explain what is wanted of one image."""
-        names = self._wanted.get((listing.registry, listing.image), set())
-        if not names and not self._all:
-            return
-        policies = self.index[listing.registry].of(listing.image)
-        wanted = None if self._all else frozenset(names)
-        for explanation in explain_image(listing.tags or (), policies, self._now, wanted):
-            _show(explanation, self._form)
-            names.discard(Target.parse(explanation.target).tag)
-
-    def finish(self) -> None:
-        """Say what could not be explained."""
-        missing = [
-            f"{registry}/{image}:{name}"
-            for (registry, image), names in sorted(self._wanted.items())
-            for name in sorted(names)
-        ]
-        if missing:
-            raise InputError(f"not there, or of an image that no policy concerns: {', '.join(missing)}")
 
 
 def _show(explanation: Explanation, form: str) -> None:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import click
 
+from pruner import api
 from pruner.cli.consoles import result_console
 from pruner.cli.options import state_option
 from pruner.cli.talk import Talk
-from pruner.engine.runs import find_run, runs_of_group, shard_group, state_directory
+from pruner.engine.runs import state_directory
 from pruner.errors import InputError
-from pruner.plan.file import Plan, open_plan
-from pruner.report.shards import ShardRuns
 from pruner.report.terminal import show_summary
-from pruner.report.write import Report, write_merged_report, write_report
 
 _FILES = {"json": "report.json", "csv": "outcomes.csv", "markdown": "summary.md", "html": "report.html"}
 
@@ -61,19 +59,9 @@ def command(
     return 0
 
 
-def _written(state: Path, runs: tuple[str, ...], plan: Path | None, folder: Path) -> Report:
-    if plan is not None:
-        if runs:
-            raise InputError("--plan names the runs of all its shards; leave the runs out")
-        return write_merged_report(_of_plan(state, open_plan(plan, allow_edited=True)), folder)
-    if len(runs) > 1:
-        return write_merged_report(ShardRuns([find_run(state, run) for run in runs]), folder)
-    own = find_run(state, runs[0] if runs else None)
-    return write_report(open_plan(own.plan, allow_edited=True), own.journal, folder, own.run_id)
-
-
-def _of_plan(state: Path, plan: Plan) -> ShardRuns:
-    found = runs_of_group(state, shard_group(plan))
-    if not found:
-        raise InputError(f"{plan.path}: no shard of this plan was begun in {state}")
-    return ShardRuns(found, plan)
+def _written(state: Path, runs: tuple[str, ...], plan: Path | None, folder: Path) -> api.Report:
+    if plan is None:
+        return api.report(folder, *runs, state_dir=state)
+    if runs:
+        raise InputError("--plan names the runs of all its shards; leave the runs out")
+    return api.report_of_plan(folder, api.open_plan(plan, allow_edited=True), state_dir=state)
