@@ -1,4 +1,4 @@
-"""The container image: built without a registry to pull from, and run as nobody on a read-only root file system."""
+"""The container image: built without a registry to pull from, and run as nobody on read-only files."""
 
 import json
 import os
@@ -45,7 +45,10 @@ class Image:
         command = [*(entrypoint or self.config["Entrypoint"]), *arguments]
         (bundle / "config.json").write_text(json.dumps(self._specification(command, state)))
         # crun refuses machines where both versions of control groups are mounted; it needs neither here.
-        script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun --root "$1" --cgroup-manager=disabled run -b "$2" pruner'
+        script = (
+            "umount /sys/fs/cgroup/unified 2>/dev/null; "
+            'exec crun --root "$1" --cgroup-manager=disabled run -b "$2" pruner'
+        )
         return subprocess.run(
             ["unshare", "--mount", "sh", "-c", script, "sh", str(self.folder / "crun"), str(bundle)],
             stdin=subprocess.DEVNULL,
@@ -70,7 +73,12 @@ class Image:
             "root": {"path": str(self.root), "readonly": True},
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
-                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+                {
+                    "destination": "/dev",
+                    "type": "tmpfs",
+                    "source": "tmpfs",
+                    "options": ["nosuid", "mode=755"],
+                },
                 {
                     "destination": "/tmp",
                     "type": "tmpfs",
@@ -135,8 +143,8 @@ def test_the_demo_runs_as_nobody_on_a_read_only_file_system(image):
 def test_only_state_and_tmp_can_be_written(image):
     probe = (
         "import os, json\n"
-        "can = [p for p in ('/', '/etc', '/opt/pruner', '/usr', '/var', '/state', '/tmp') if os.access(p, os.W_OK)]\n"
-        "print(json.dumps([can, os.getuid(), os.getgid()]))"
+        "paths = '/', '/etc', '/opt/pruner', '/usr', '/var', '/state', '/tmp'\n"
+        "print(json.dumps([[p for p in paths if os.access(p, os.W_OK)], os.getuid(), os.getgid()]))"
     )
     done = image.run("-c", probe, entrypoint=["python3"])
     assert json.loads(done.stdout) == [["/state", "/tmp"], UID, UID], done.stderr
@@ -156,7 +164,10 @@ def test_the_configuration_is_what_the_manifests_rely_on(image):
 def test_every_package_is_pinned_and_every_extra_is_there(image):
     pins = dict(re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     pinned = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in pins.items()}
-    probe = "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+    probe = (
+        "import importlib.metadata as m, json\n"
+        "print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+    )
     listed = json.loads(image.run("-c", probe, entrypoint=["python3"]).stdout)
     found = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in listed}
     found = {pair for pair in found if pair[0] != "ncr-pruner"}
