@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +100,9 @@ def buildah(*arguments, env, check=True):
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("container")
+@contextmanager
+def built_image(folder):
+    """Build the image in a storage of its own, which goes again."""
     storage = folder / "storage"
     configuration = folder / "storage.conf"
     env = {**os.environ, "CONTAINERS_STORAGE_CONF": str(configuration), "BUILDAH_ISOLATION": "chroot"}
@@ -134,13 +135,23 @@ def image(tmp_path_factory):
         shutil.rmtree(storage, ignore_errors=True)
 
 
-def test_the_demo_runs_as_nobody_on_a_read_only_file_system(image):
+def test_the_image(tmp_path):
+    # One test, because the build takes minutes.
+    with built_image(tmp_path) as image:
+        the_configuration_is_what_the_manifests_rely_on(image)
+        the_demo_runs_as_nobody_on_a_read_only_file_system(image)
+        only_state_and_tmp_can_be_written(image)
+        every_package_is_pinned_and_every_extra_is_there(image)
+        nothing_of_the_build_is_left(image)
+
+
+def the_demo_runs_as_nobody_on_a_read_only_file_system(image):
     done = image.run("demo")
     assert done.returncode == 0, done.stderr
     assert "207 targets: 206 deleted, 1 gone" in done.stdout
 
 
-def test_only_state_and_tmp_can_be_written(image):
+def only_state_and_tmp_can_be_written(image):
     probe = (
         "import os, json\n"
         "paths = '/', '/etc', '/opt/pruner', '/usr', '/var', '/state', '/tmp'\n"
@@ -150,7 +161,7 @@ def test_only_state_and_tmp_can_be_written(image):
     assert json.loads(done.stdout) == [["/state", "/tmp"], UID, UID], done.stderr
 
 
-def test_the_configuration_is_what_the_manifests_rely_on(image):
+def the_configuration_is_what_the_manifests_rely_on(image):
     assert image.config["User"] == f"{UID}:{UID}"
     assert image.config["Entrypoint"] == ["pruner"]
     assert "PRUNER_STATE_DIR=/state" in image.config["Env"]
@@ -161,7 +172,7 @@ def test_the_configuration_is_what_the_manifests_rely_on(image):
     assert image.run("--version").stdout.split()[-1] == labels["org.opencontainers.image.version"]
 
 
-def test_every_package_is_pinned_and_every_extra_is_there(image):
+def every_package_is_pinned_and_every_extra_is_there(image):
     pins = dict(re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     pinned = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in pins.items()}
     probe = (
@@ -175,7 +186,7 @@ def test_every_package_is_pinned_and_every_extra_is_there(image):
     assert {"uvloop", "kubernetes-asyncio", "prometheus-client", "apprise"} <= {name for name, _ in found}
 
 
-def test_nothing_of_the_build_is_left(image):
+def nothing_of_the_build_is_left(image):
     assert not (image.root / "run/secrets").exists()
     assert not (image.root / "src").exists()
     assert not (image.root / "tools").exists()

@@ -731,3 +731,22 @@ def test_the_program_understands_the_commands_of_the_page():
     assert commands
     for words in commands:
         assert_understood(words)
+
+
+def test_the_overlay_of_the_page_renders(tmp_path):
+    kubectl = program_or_skip("kubectl", "the overlay of docs/deploy.md")
+    [text] = re.findall(r"```yaml\n(# kustomization\.yaml.*?)```", PAGE, re.DOTALL)
+    shutil.copytree(KUSTOMIZE, tmp_path / "kustomize")
+    mine = tmp_path / "kustomize/overlays/mine"
+    shutil.copytree(ROOT / "policies", mine / "policies")
+    (mine / "kustomization.yaml").write_text(text)
+    done = run(kubectl, "kustomize", mine)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    assert {item["metadata"].get("namespace") for item in objects} == {None, "registry-care"}
+    [pod] = pod_templates(objects).values()
+    assert {container["image"] for container in containers(pod)} == {
+        "registry.example.com/tools/pruner:0.1.0"
+    }
+    [policies] = [item for item in objects if item["kind"] == "ConfigMap"]
+    assert policies["data"].keys() == {"ci-builds.yaml", "releases.yaml"}
