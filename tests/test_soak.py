@@ -27,7 +27,7 @@ FAULTS = (
 )
 
 
-# As in Python's development mode, but for asyncio's own checks: those take longer than all the rest.
+# All warnings, as in Python's development mode, but not asyncio's own checks: these cost most.
 WATCHED = ("-X", "faulthandler", "-W", "default", "-W", "error::ResourceWarning")
 
 
@@ -49,7 +49,6 @@ def soak(program, emulated, images, watched=WATCHED):
             **program.env,
             "PRUNER_ENDPOINT": emulator.endpoint,
             "PYTHONPATH": str(Path(__file__).parent.parent),
-            "PYTHONMALLOC": "debug",
         },
         cwd=program.folder,
         timeout=1500,
