@@ -79,24 +79,29 @@ class Program:
         return [json.loads(path.read_bytes()) for path in sorted(self.state.glob("runs/*/report.json"))]
 
 
-@pytest.fixture
-def program(tmp_path):
+def new_program(folder):
+    """The program, which has its home and its state in an empty folder."""
     keep = {
         name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH", "PRUNER_HTTP") if name in os.environ
     }
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir()
     return Program(
         {
             **keep,
             "HOME": str(home),
-            "PRUNER_STATE_DIR": str(tmp_path / "state"),
+            "PRUNER_STATE_DIR": str(folder / "state"),
             "NCLOUD_ACCESS_KEY_ID": DEMO_ACCESS_KEY,
             "NCLOUD_SECRET_ACCESS_KEY": DEMO_SECRET_KEY,
             "NCLOUD_METADATA_API_ENDPOINT": "http://127.0.0.1:9",
         },
-        tmp_path,
+        folder,
     )
+
+
+@pytest.fixture
+def program(tmp_path):
+    return new_program(tmp_path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import HELD, kill, policy_text, seed, until
+from conftest import HELD, kill, new_program, policy_text, reserved_port, seed, until
 from test_end_to_end import FAST, POLICIES, assert_consistent, deleted, numbered, write
 
+from pruner.emulator import EmulatorConfig, Tag, running_in_thread
 from pruner.engine.runs import all_runs, new_run
 from pruner.plan.file import PlanWriter, open_plan
 from pruner.plan.records import Entry, ImageRecord
@@ -23,19 +25,39 @@ DAY = 86_400_000
 ALL = policy_text(extra="    limits: {keep_at_least: 0}\n")
 
 
-@pytest.fixture
-def planned(program, emulated):
-    """A program at an emulator of five tags, and a plan of all of them with a target that a hold keeps."""
-    document = seed({"web": ["a", "b", "c", "d", "e"], "api": ["x"]})
-    emulator = emulated(seed=document)
-    program = program.at(emulator)
-    path = write(
-        program, policy_text(images="[web]", extra="    limits: {keep_at_least: 0}\n    hold: ['api:x']\n")
-    )
-    path.write_text(path.read_text() + "  - name: t\n    registry: acme\n    targets: ['api:x']\n")
-    plan = program.folder / "plan.jsonl"
-    done = program("plan", path, "-o", plan, *FAST)
+POLICY = (
+    policy_text(images="[web]", extra="    limits: {keep_at_least: 0}\n    hold: ['api:x']\n")
+    + "  - name: t\n    registry: acme\n    targets: ['api:x']\n"
+)
+
+
+@pytest.fixture(scope="module")
+def same():
+    """Settings of emulators that cannot be told apart: the same tags, always at the same endpoint."""
+    with reserved_port() as port:
+        document = seed({"web": ["a", "b", "c", "d", "e"], "api": ["x"]})
+        yield {"seed": document, "port": port, "now_ms": int(time.time() * 1000)}
+
+
+@pytest.fixture(scope="module")
+def plan_of_all(same, tmp_path_factory):
+    """A plan of all the five, with a target that a hold keeps."""
+    with running_in_thread(EmulatorConfig(**same)) as emulator:
+        program = new_program(tmp_path_factory.mktemp("planned")).at(emulator)
+        plan = program.folder / "plan.jsonl"
+        done = program("plan", write(program, POLICY), "-o", plan, *FAST)
     assert done.returncode == 0, done.stderr
+    return plan.read_bytes()
+
+
+@pytest.fixture
+def planned(program, emulated, same, plan_of_all):
+    """A program at an emulator, and a plan of all its tags with a target that a hold keeps."""
+    emulator = emulated(**same)
+    program = program.at(emulator)
+    write(program, POLICY)
+    plan = program.folder / "plan.jsonl"
+    plan.write_bytes(plan_of_all)
     return program, emulator, plan
 
 
@@ -231,8 +253,6 @@ def test_growth_is_refused(planned):
 
 
 def _added(name):
-    from pruner.emulator import Tag
-
     return Tag(name, f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", 1, 1_600_000_000_000, None, ())
 
 
@@ -448,11 +468,22 @@ def test_runs_of_one_second_stay_in_order(tmp_path):
     assert all_runs(tmp_path) == made
 
 
+@pytest.fixture(scope="module")
+def state_of_one(same, plan_of_all, tmp_path_factory):
+    """The state directory after that plan was applied, when one tag had been pushed again."""
+    with running_in_thread(EmulatorConfig(**same)) as emulator:
+        program = new_program(tmp_path_factory.mktemp("complete")).at(emulator)
+        plan = program.folder / "plan.jsonl"
+        plan.write_bytes(plan_of_all)
+        assert emulator.move_tag("acme/web:b")
+        assert applied(program, plan).returncode == 0
+    return program.state
+
+
 @pytest.fixture
-def complete(planned):
-    program, emulator, plan = planned
-    assert emulator.move_tag("acme/web:b")
-    assert applied(program, plan).returncode == 0
+def complete(program, state_of_one):
+    """A program with one run, which is complete."""
+    shutil.copytree(state_of_one, program.state)
     [run] = all_runs(program.state)
     return program, run
 

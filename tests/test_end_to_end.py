@@ -116,20 +116,17 @@ def test_twenty_thousand_targets_under_throttling_errors_and_resets(program, emu
         Fault(action="reset", method="DELETE", probability=0.005, commit=True),
         Fault(action="cut", method="DELETE", probability=0.002),
     )
-    # At first less than any machine can send, so that some requests are refused in any case.
-    limits = Limits(bucket=Bucket(rate=150, burst=20, schedule=((4, 1500),)))
-    emulator = emulated(seed="generate:1x20x1000", faults=faults)
+    # At first less than any machine can send, and until it was too much for once.
+    slow, fast = (Limits(bucket=Bucket(rate=rate, burst=20)) for rate in (50, 1500))
+    emulator = emulated(seed="generate:1x20x1000", faults=faults, limits=slow)
     registry = next(iter(emulator.store.registries))
     extra = "    limits: {keep_at_least: 0}\n    shared_digest: delete\n"
     path = write(
         program, policy_text(delete="[{tags: ['*'], older_than: 1m}]", extra=extra, registry=registry)
     )
-    gate = emulator.hold()
     process = program.at(emulator).start("run", path, "--yes", *FAST)
-    until(lambda: gate.held, process)
-    # The slow time begins with the first request, not with the start of the emulator.
-    emulator.set_limits(limits)
-    gate.open()
+    until(lambda: emulator.counters.throttled, process)
+    emulator.set_limits(fast)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr + stdout[-2000:]
     report = program.reports()[0]

@@ -88,7 +88,7 @@ def counts(program):
 def test_a_plan_is_made_and_applied(lab, registry):
     content = everything()
     content.image("team/app-0", "new", ago(1), "new")
-    registry.push(content)
+    registry.place(content)
     before = digests(registry, content)
     done = lab("plan", "policy.yaml", "-o", "plan.jsonl")
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_a_digest_that_got_another_tag_meanwhile_stays(lab, registry):
 
 def test_undo_puts_back_every_digest(lab, registry):
     content = everything()
-    registry.push(content)
+    registry.place(content)
     before = digests(registry, content)
     done = lab("run", "policy.yaml", "--yes", "--keep-manifests")
     assert done.returncode == 0, done.stderr
