@@ -104,6 +104,21 @@ def test_a_dry_run_of_a_plan_deletes_nothing(planned):
     nothing_deleted(program, emulator)
 
 
+def test_the_first_process_of_a_container_ends_on_sigterm_at_any_time(planned):
+    """The kernel lets nothing end it but what it handles itself."""
+    program, emulator, _ = planned
+    gate = emulator.hold("GET")
+    code = "import os; os.getpid = lambda: 1\nfrom pruner.cli import main\nmain(['plan', 'policy.yaml'])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=program.env, cwd=program.folder, stderr=subprocess.PIPE, text=True
+    )
+    gate.wait()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+
+
 def test_a_plan_without_yes_and_terminal_is_refused(planned):
     program, emulator, plan = planned
     done = program("apply", plan, *FAST)

@@ -25,16 +25,6 @@ KUSTOMIZE = DEPLOY / "kustomize"
 OVERLAYS = [KUSTOMIZE / "overlays/nightly", KUSTOMIZE / "overlays/sharded"]
 KUBERNETES = "1.33"
 
-NOT_YET_COMMANDS = {"in-use"}
-"""Commands that the files of deploy/ use and the program does not have yet."""
-NOT_YET_OPTIONS = {
-    "plan": {"--in-use"},
-    "run": {"--in-use", "--metrics-file"},
-    "apply": {"--in-use", "--shards"},
-    "report": {"--plan"},
-}
-"""Options, by command, of which the same is true."""
-
 
 def program_or_skip(name, what):
     """The path of a program; without it the test is skipped loudly."""
@@ -53,18 +43,10 @@ def options_of(name):
 def assert_understood(words):
     """The program knows the command and all of its options."""
     name, *arguments = words
-    if name in NOT_YET_COMMANDS:
-        return
     assert name in COMMANDS, words
     known = options_of(name)
     used = {word.partition("=")[0] for word in arguments if word.startswith("-")}
-    assert used <= known | NOT_YET_OPTIONS.get(name, set()), words
-
-
-def test_what_is_excused_is_really_missing():
-    assert not NOT_YET_COMMANDS & set(COMMANDS)
-    for name, options in NOT_YET_OPTIONS.items():
-        assert not options & options_of(name), name
+    assert used <= known, words
 
 
 def commands_in(script):
@@ -151,7 +133,6 @@ def test_what_an_overlay_refers_to_exists(overlay):
 def test_pods_satisfy_the_restricted_profile(overlay):
     for pod in pod_templates(render(overlay)).values():
         assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-        assert pod["shareProcessNamespace"] is True
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 10001
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -1,7 +1,8 @@
 """``pruner in-use``."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +20,15 @@ from pruner.workloads.files import read_references
 from pruner.workloads.kubernetes import Cluster, contexts_of, read_cluster
 from pruner.workloads.objects import Usage
 
+IN_CLUSTER = "in-cluster"
+
 
 @click.command(
     "in-use",
     help="Save which images Kubernetes clusters use, and files name, so that these are kept (--in-use).\n\n"
-    "By default it reads the current context of the kubeconfig file. What cannot be read of a cluster is "
-    "written down too: then the file proves nothing, and the exit code is 3.",
+    "By default it reads the current context of the kubeconfig file; in a Pod without one, the cluster that "
+    "it runs in, as 'in-cluster'. What cannot be read of a cluster is written down too: then the file proves "
+    "nothing, and the exit code is 3.",
 )
 @click.option(
     "--kubeconfig",
@@ -76,6 +80,8 @@ def command(
 ) -> int:
     """Read every cluster and file, and write down what they use and what could not be read."""
     sources = [_read_file(text) for text in files]
+    if not (contexts or kubeconfig or files or in_cluster) and _is_in_cluster(os.environ):
+        in_cluster = IN_CLUSTER
     asks_kubeconfig = bool(contexts or kubeconfig) or not (files or in_cluster)
     clusters = _clusters(kubeconfig, contexts, timeout) if asks_kubeconfig else []
     if in_cluster is not None:
@@ -83,6 +89,12 @@ def command(
     _check_names([item.source.name for item in sources] + [cluster.name for cluster in clusters])
     sources += run_async(lambda: _read_clusters(clusters))
     return _save(sources, output, talk)
+
+
+def _is_in_cluster(env: Mapping[str, str]) -> bool:
+    """Whether this runs in a Pod that nobody gave a kubeconfig file."""
+    config = Path(env.get("HOME", "/")) / ".kube/config"
+    return "KUBERNETES_SERVICE_HOST" in env and "KUBECONFIG" not in env and not config.exists()
 
 
 class _Read(NamedTuple):
