@@ -8,7 +8,7 @@ from pathlib import Path
 
 def import_run() -> None:
     """Import what ``pruner run`` imports until its first request on a direct connection."""
-    for name in ("cli.main", "cli.commands.run", "cli.connections", "policy.loader", "registry.wire"):
+    for name in ("cli.main", "cli.commands.run", "app.connections", "policy.loader", "registry.wire"):
         importlib.import_module(f"pruner.{name}")
 
 

@@ -56,9 +56,9 @@ def main() -> None:
     pulse = Pulse()
     if "report" not in arguments:
         # What only reports needs none of this, and its memory is to be its own.
-        from pruner.cli import executing
+        from pruner.app import applying
 
-        executing.execute = pulse.during(executing.execute)
+        applying.execute = pulse.during(applying.execute)
     try:
         pruner(arguments)
     finally:

@@ -6,7 +6,7 @@ tags may have been deleted without an answer. A torn last line is dropped; damag
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
 
@@ -244,10 +244,15 @@ class Progress:
     @classmethod
     def of(cls, path: Path, *, tries_failed_again: bool = False) -> "Progress":
         """Read a journal; one that does not exist says nothing."""
+        lines = read_journal(path) if path.exists() else ()
+        return cls.after(lines, tries_failed_again=tries_failed_again)
+
+    @classmethod
+    def after(cls, lines: Iterable[Line], *, tries_failed_again: bool = False) -> "Progress":
+        """What the lines of a journal say."""
         progress = cls()
-        if path.exists():
-            for line in read_journal(path):
-                progress._take(line)
+        for line in lines:
+            progress._take(line)
         if not tries_failed_again:
             progress.done.update(progress._failed)
         return progress

@@ -278,7 +278,7 @@ class Session:
 
     async def run(self):
         """Play; the kind of stop, ``"killed"`` or None when all was worked on."""
-        self.done = progress_of(self.sim.lines)
+        self.done = Progress.after(self.sim.lines)
         self.begin = len(self.sim.lines)
         before = self.begin
         try:
@@ -313,13 +313,6 @@ class Session:
         if self.dice.random() < 0.2:
             timers.append(loop.call_later(later(1), self.sim.jump, self.dice.uniform(-1e5, 1e5)))
         return timers
-
-
-def progress_of(lines):
-    progress = Progress()
-    for line in lines:
-        progress._take(line)
-    return progress
 
 
 class Simulation:
