@@ -189,7 +189,10 @@ TagName = Annotated[str, _name(names.check_tag)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+    # Only whole documents are validated: to build each part by itself as well would take twice as long.
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, populate_by_name=False, defer_build=True
+    )
 
 
 class RegexDocument(_Model):
