@@ -13,6 +13,7 @@ from pruner.errors import InputError
 DOCKER_HUB: Final = "docker.io"
 _HUB_NAMES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_LOOPBACK: Final = re.compile(r"localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}|::1")
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 
 
@@ -23,6 +24,11 @@ class ImageReference(NamedTuple):
     path: str
     tag: str | None
     digest: str | None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without a port, is this machine."""
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 def host_of(text: str) -> str:

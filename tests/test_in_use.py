@@ -553,6 +553,26 @@ def test_a_wrong_token_or_authority_proves_nothing(tmp_path):
         assert "certificate" in missing[0].lower()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"insecure-skip-tls-verify": True}, "its certificate is not verified"),
+        ({"server": "http://10.0.0.1:8080"}, "its address is plain http"),
+    ],
+)
+def test_a_cluster_that_anybody_could_answer_for_proves_nothing(cluster, tmp_path, change, said):
+    path = Path(cluster.kubeconfig(tmp_path))
+    config = yaml.safe_load(path.read_text())
+    own = config["clusters"][0]["cluster"]
+    own.pop("certificate-authority-data")
+    own.update(change)
+    path.write_text(yaml.safe_dump(config))
+    _, missing = asyncio.run(read_cluster(Cluster("prod", path), no_sleep))
+    assert len(missing) == 1
+    assert said in missing[0]
+    assert cluster.requests == []
+
+
 def test_an_object_that_is_not_as_documented_proves_nothing(cluster, tmp_path):
     strange = pod("web", ["acme/web:v1"])
     del strange["spec"]["containers"]

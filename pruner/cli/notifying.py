@@ -18,7 +18,7 @@ import msgspec
 from pruner import __version__
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
-from pruner.registry.endpoint import is_loopback
+from pruner.references import is_loopback
 
 FORMAT: Final = "ncr-pruner.notification"
 VERSION: Final = 1

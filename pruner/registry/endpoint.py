@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.references import is_loopback
 
-_LOOPBACK: Final = re.compile(r"localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}|::1")
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_.~-]+)*")
 
@@ -27,11 +27,6 @@ class Endpoint:
     def is_plain_http(self) -> bool:
         """Whether requests travel unencrypted."""
         return self.origin.startswith("http://")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    return _LOOPBACK.fullmatch(host) is not None
 
 
 def request_target(parts: SplitResult) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.references import is_loopback
 from pruner.workloads.objects import KINDS, Kind, Usage, read_page, status_message
 
 PAGE_SIZE: Final = 500
@@ -79,6 +81,8 @@ async def read_cluster(
         configuration = await _configured(cluster)
     except Exception as error:
         return [], [f"no way to log in: {names.printable(str(error), 300)}"]
+    if (doubt := _doubt(configuration)) is not None:
+        return [], [doubt]
     async with client.ApiClient(configuration) as api:
         reader = _Reader(api, cluster.timeout, sleep)
         found = await asyncio.gather(*(reader.read(kind) for kind in KINDS), return_exceptions=True)
@@ -117,6 +121,16 @@ async def _configured(cluster: Cluster) -> Any:
             persist_config=False,
         )
     return configuration
+
+
+def _doubt(configuration: Any) -> str | None:
+    """Why what a cluster says proves nothing: somebody else may say it."""
+    parts = urlsplit(configuration.host)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        return "its address is plain http, so that anybody on the way can answer for it"
+    if not configuration.verify_ssl:
+        return "its certificate is not verified (insecure-skip-tls-verify), so that anybody can answer for it"
+    return None
 
 
 class _Reader:
