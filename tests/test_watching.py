@@ -10,8 +10,10 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 from aiohttp import web
 from conftest import policy_text, seed
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +21,7 @@ from test_end_to_end import FAST, write
 
 from pruner.cli.notifying import Notifier, signature
 from pruner.cli.talk import Talk
+from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
 from pruner.emulator.faults import Fault
 from pruner.errors import InputError
 from pruner.model import Status
@@ -374,3 +377,51 @@ def test_a_signature_is_over_time_and_body():
     with pytest.raises(InputError, match="write an https URL"):
         Notifier.of([], ["https://"], {})
     assert SECRET not in repr(Notifier.of([], ["https://example.com"], {"PRUNER_WEBHOOK_SECRET": SECRET}))
+
+
+# The alert rules of deploy/, on what runs really write
+
+RULES = Path(__file__).parent.parent / "deploy/observability/pruner.rules.yaml"
+
+
+def firing(folder, text):
+    """The alerts that fire half an hour after a run has written ``text``, by promtool."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("NOT TESTED: promtool is not installed, so nothing evaluated the alert rules")
+    series = []
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in {**sample.labels, "job": "n"}.items())
+            # promtool's clock begins at 0: what happened just now has happened then.
+            value = 0 if sample.name.endswith("timestamp_seconds") else sample.value
+            series.append({"series": f"{sample.name}{{{labels}}}", "values": f"{value}x60"})
+    alerts = [
+        rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
+    found = set()
+    for alert in alerts:
+        case = {"eval_time": "30m", "alertname": alert, "exp_alerts": []}
+        test = {"interval": "1m", "input_series": series, "alert_rule_test": [case]}
+        path = folder / "alert.yaml"
+        path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": [test]}))
+        done = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True, check=False)
+        # That none is expected is a failure where one fires.
+        if done.returncode != 0:
+            assert f'alertname="{alert}"' in done.stdout + done.stderr, done.stderr
+            found.add(alert)
+    return found
+
+
+def test_an_alert_fires_when_a_nightly_run_fails_and_not_when_it_succeeds(planned):
+    program, emulator, path = planned
+    nightly = ("run", path, "--yes", "--deadline", "55m", "--max-growth", "5", *FILE, *FAST)
+    assert program("delete", "acme/web:a", "--yes", *FILE, *FAST).returncode == 0
+    assert firing(program.folder, (program.folder / "pruner.prom").read_text()) == set()
+    emulator.set_keys("other", "keys")
+    assert program(*nightly).returncode == 4
+    assert firing(program.folder, (program.folder / "pruner.prom").read_text()) == {"PrunerRunFailing"}
+    emulator.set_keys(DEMO_ACCESS_KEY, DEMO_SECRET_KEY)
+    assert program(*nightly, "--max-deletions", "1").returncode == 3
+    fired = firing(program.folder, (program.folder / "pruner.prom").read_text())
+    assert fired == {"PrunerRunFailing", "PrunerRefusedByGuard"}
