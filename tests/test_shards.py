@@ -2,12 +2,14 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
+from chaos.harness import measured
 from conftest import policy_text, seed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +17,13 @@ from test_end_to_end import FAST, deleted, numbered, write
 
 from pruner.emulator.faults import Fault
 from pruner.emulator.throttle import Bucket, Limits
+from pruner.engine.journal import Claim, Done, End, Journal, Start
 from pruner.engine.pacer import Hint
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.presence import presence
-from pruner.engine.runs import all_runs
+from pruner.engine.runs import all_runs, shard_run
 from pruner.errors import ExitCode, InputError
-from pruner.model import ReasonKind
+from pruner.model import Outcome, ReasonKind, Status
 from pruner.plan.file import PlanWriter, open_plan
 from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, RegistryFacts
 from pruner.plan.shards import Shard, Sharding, write_shard
@@ -447,3 +450,38 @@ def test_eight_shards_three_at_a_time_pass_no_limit_and_leave_nothing_unused(pro
     assert job.kills >= 10
     assert emulator.counters.throttled == 0
     one_report(program, emulator, total)
+
+
+def carried_out(program, images, of):
+    """The runs of all shards of a plan, as they would have left them, but for one shard that nobody began."""
+    plan = written(program.folder / "plan.jsonl", images)
+    for number in range(1, of):
+        run = shard_run(program.state, plan, Shard(number, of))
+        write_shard(plan, Shard(number, of), run.plan)
+        journal = Journal(run.journal)
+        journal.write(Start(1, 1, 1, "0"))
+        for entry in open_plan(run.plan, allow_edited=True).records():
+            if isinstance(entry, Entry):
+                outcome = Outcome(entry.target, Status.DELETED, 1, 204, started=1, policy="p")
+                journal.write(Claim(entry.seq), Done(entry.seq, outcome))
+        journal.write(End(2, stats={"requests": 1, "seconds": 1.0}))
+        journal.close()
+
+
+def peak_of_merging(program, images):
+    carried_out(program, images, 4)
+    done, peak = measured(program, "report", "--plan", "plan.jsonl", "-o", "merged")
+    assert done.returncode == 0, done.stderr
+    report = (program.folder / "merged/summary.md").read_text()
+    assert "not_attempted" in report
+    assert f"{sum(images.values()):,} targets" in report
+    return peak
+
+
+@pytest.mark.slow
+def test_one_report_of_a_million_outcomes_in_flat_memory(program, tmp_path):
+    few = peak_of_merging(program, {f"i{number:04}": 100 for number in range(20)})
+    shutil.rmtree(program.state)
+    many = peak_of_merging(program, {f"i{number:04}": 1_000 for number in range(1_000)})
+    print(f"2,000 outcomes {few:.0f} MiB, 1,000,000 outcomes {many:.0f} MiB")
+    assert many <= 1.2 * few
