@@ -68,6 +68,12 @@ class RefusedError(PrunerError):
         self.guards: tuple[Guard, ...] = guards or ("other",)
 
 
+class ShardBusyError(RefusedError):
+    """Somebody else works on the same shard: nothing is wrong, and trying again later goes on."""
+
+    exit_code = ExitCode.PARTIAL
+
+
 class CredentialsError(PrunerError):
     """No usable credentials, or the registry does not accept them."""
 

@@ -321,6 +321,22 @@ def test_guards_are_about_the_whole_plan(planned):
     assert emulator.counters.deleted == 5
 
 
+def test_a_shard_that_somebody_works_on_is_left_to_them_and_nothing_is_wrong(planned):
+    """Kubernetes may for a moment have two pods of an index: the second must not fail the whole Job."""
+    program, emulator, _ = planned
+    gate = emulator.hold("DELETE")
+    first = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *FAST)
+    gate.wait()
+    done = shard(program, "1/2")
+    assert done.returncode == 6, done.stderr
+    assert "is being worked on already; nothing was deleted" in done.stderr
+    gate.open()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert shard(program, "1/2").returncode == 0
+    assert emulator.counters.duplicate_deletes == 0
+
+
 def test_a_whole_run_and_the_shards_of_another_plan_are_kept_out(planned):
     program, emulator, _ = planned
     write(program, ALL.replace("name: p", "name: q"))

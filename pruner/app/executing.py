@@ -22,7 +22,7 @@ from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Prog
 from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.runs import RunDirectory
 from pruner.engine.state import RunState
-from pruner.errors import RefusedError
+from pruner.errors import RefusedError, ShardBusyError
 from pruner.model import StopKind
 from pruner.plan.file import Plan
 from pruner.policy.in_use import InUse
@@ -67,7 +67,7 @@ async def execute(
     locks = registry_locks(state_dir, scopes, run.run_id, shared_by=shared_by)
     with ExitStack() as stack, locks, run_lock(run) as held:
         if not held:
-            raise RefusedError(f"run {run.run_id} is being worked on already; nothing was deleted", "lock")
+            raise _busy(run)
         keeper = await _keeper(connections, plan, run, stack, options)
         progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
         journal = Journal(run.journal, durable=options.durable)
@@ -102,6 +102,11 @@ async def execute(
             _end(journal, state, connections, requests, seconds)
         if scope.cancelled_caught:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
+
+
+def _busy(run: RunDirectory) -> RefusedError:
+    kind = RefusedError if run.shard is None else ShardBusyError
+    return kind(f"run {run.run_id} is being worked on already; nothing was deleted", "lock")
 
 
 def kept_registries(plan: Plan, options: ExecutionOptions) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pruner.errors import InputError
+from pruner.errors import InputError, ShardBusyError
 from pruner.files import private_folder
 
 POLL_SECONDS: Final = 0.2
@@ -50,7 +50,10 @@ class Presence:
 
     @contextmanager
     def entered(self) -> Iterator["Presence"]:
-        """Be there, until the block or the process ends. InputError where files cannot be locked."""
+        """Be there, until the block or the process ends.
+
+        ShardBusyError if somebody of the same name is there, InputError where files cannot be locked.
+        """
         self._descriptor = _locked(self._folder / self._name)
         try:
             yield self
@@ -88,6 +91,11 @@ def _locked(path: Path) -> int:
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise ShardBusyError(
+                f"shard {path.name} of {path.parent.name} is being worked on already; nothing was deleted",
+                "lock",
+            ) from None
         raise InputError(f"{path} cannot be locked: {error.strerror or error}") from None
     return descriptor
 
