@@ -1,6 +1,6 @@
 """pruner as a library: load policies, list, plan, explain, apply, resume, report.
 
-The command line is built on it.
+The command line is built on the same functions.
 
 What ``__all__`` names is public and follows semantic versioning; everything else may change. All that can go
 wrong raises a ``PrunerError`` with one sentence, whose ``exit_code`` is what the command line would have
@@ -20,7 +20,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from pruner.app.applying import ApplyOptions, Consent, Ended, allow, apply_plan, resume_run
+from pruner.app.applying import ApplyOptions, Consent, Ended, allow, apply_plan, report_on, resume_run
 from pruner.app.executing import Helper, Working
 from pruner.app.listing import InventorySize, write_inventory
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
@@ -49,7 +49,7 @@ from pruner.policy.loader import load_policies
 from pruner.policy.policy import PolicySet
 from pruner.report.shards import ShardRuns
 from pruner.report.summary import Summary
-from pruner.report.write import Report, write_merged_report, write_report
+from pruner.report.write import Report, write_merged_report
 
 __all__ = [
     "Action",
@@ -213,6 +213,7 @@ async def apply(
     every half second and at the end, in the event loop. Errors of single targets, and what stopped the run,
     are in the report.
     """
+    progresses = None if on_progress is None else _Progresses(on_progress)
     options = _options(
         connection,
         execution,
@@ -222,10 +223,12 @@ async def apply(
         max_age_ms,
         max_growth,
         consent,
-        on_progress,
+        progresses,
         stop,
     )
-    return await apply_plan(plan, options, say, shard)
+    ended = await apply_plan(plan, options, say, shard)
+    _raise_of(progresses)
+    return ended
 
 
 async def resume(
@@ -242,10 +245,13 @@ async def resume(
     say: Say = _SILENT,
 ) -> Ended:
     """Go on with a run that was interrupted, killed or stopped; by default the latest."""
+    progresses = None if on_progress is None else _Progresses(on_progress)
     options = _options(
-        connection, execution, in_use, state_dir, report_dir, max_age_ms, None, allow, on_progress, stop
+        connection, execution, in_use, state_dir, report_dir, max_age_ms, None, allow, progresses, stop
     )
-    return await resume_run(find_run(options.state, run_id), options, say)
+    ended = await resume_run(find_run(options.state, run_id), options, say)
+    _raise_of(progresses)
+    return ended
 
 
 def report(folder: Path, *run_ids: str, state_dir: Path | None = None) -> Report:
@@ -254,7 +260,7 @@ def report(folder: Path, *run_ids: str, state_dir: Path | None = None) -> Report
     if len(run_ids) > 1:
         return write_merged_report(ShardRuns([find_run(state, run_id) for run_id in run_ids]), folder)
     run = find_run(state, run_ids[0] if run_ids else None)
-    return write_report(open_plan(run.plan, allow_edited=True), run.journal, folder, run.run_id)
+    return report_on(open_plan(run.plan, allow_edited=True), run, folder).report
 
 
 def report_of_plan(folder: Path, plan: Plan, *, state_dir: Path | None = None) -> Report:
@@ -291,12 +297,12 @@ def _options(
     max_age_ms: int,
     max_growth: float | None,
     consent: Consent,
-    on_progress: Callable[[Progress], None] | None,
+    progresses: "_Progresses | None",
     stop: Stop | None,
 ) -> ApplyOptions:
     helpers: list[Helper] = [] if stop is None else [stop]
-    if on_progress is not None:
-        helpers.append(_Progresses(on_progress))
+    if progresses is not None:
+        helpers.append(progresses)
     return ApplyOptions(
         connection or ConnectionOptions(),
         _state(state_dir),
@@ -311,19 +317,34 @@ def _options(
 
 
 class _Progresses:
-    """Calls back while a run is on, and once more at its end."""
+    """Calls back while a run is on, and once more at its end. Where that fails the run ends in good order."""
 
     def __init__(self, call: Callable[[Progress], None]) -> None:
         self._call = call
+        self.error: Exception | None = None
 
     async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
         task_status.started()
         try:
-            while True:
+            while self.error is None:
                 await anyio.sleep(PROGRESS_SECONDS)
-                self._call(_progress(working))
+                self._tell(working)
         finally:
+            if self.error is None:
+                self._tell(working)
+
+    def _tell(self, working: Working) -> None:
+        try:
             self._call(_progress(working))
+        except Exception as error:
+            self.error = error
+            working.state.stop(StopKind.INTERRUPTED, "the caller's on_progress failed")
+
+
+def _raise_of(progresses: _Progresses | None) -> None:
+    """What the caller's own callback raised, once the run has ended and its report is written."""
+    if progresses is not None and progresses.error is not None:
+        raise progresses.error
 
 
 def _progress(working: Working) -> Progress:

@@ -26,6 +26,11 @@ class ImageReference(NamedTuple):
     digest: str | None
 
 
+def is_host(host: str) -> bool:
+    """Whether it is a host, with or without a port, as references name it."""
+    return _HOST.fullmatch(host) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, without a port, is this machine."""
     return _LOOPBACK.fullmatch(host) is not None
@@ -38,7 +43,7 @@ def host_of(text: str) -> str:
 
 def normal_host(host: str) -> str:
     """A host as references are compared by it."""
-    found = host.lower().removesuffix(":443")
+    found = host.lower().removesuffix(":443").rstrip(".")
     return DOCKER_HUB if found in _HUB_NAMES else found
 
 

@@ -67,6 +67,24 @@ def test_progress_is_told_and_the_report_written(planned, tmp_path):
     assert again.summary.counts == ended.report.summary.counts
 
 
+def test_a_callback_that_fails_ends_the_run_in_good_order(planned, tmp_path):
+    emulator, _, connection, plan = planned
+    gate = emulator.hold("DELETE", after=10)
+    state = tmp_path / "state"
+
+    def fail(now):
+        gate.open()
+        raise ValueError("no terminal")
+
+    with pytest.raises(ValueError, match="no terminal"):
+        asyncio.run(api.apply(plan, connection=connection, state_dir=state, on_progress=fail))
+    report = api.report(tmp_path / "report", state_dir=state)
+    assert report.summary.counts[api.Status.UNKNOWN] == 0
+    assert report.record.end.message == "the caller's on_progress failed"
+    ended = asyncio.run(api.resume(connection=connection, state_dir=state))
+    assert ended.report.summary.counts == {api.Status.DELETED: 40}
+
+
 def test_a_run_is_stopped_in_good_order_and_gone_on_with(planned, tmp_path):
     emulator, _, connection, plan = planned
     gate = emulator.hold("DELETE", after=10)

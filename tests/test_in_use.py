@@ -30,6 +30,7 @@ from kube_server import (
 )
 from test_end_to_end import FAST, deleted, write
 
+from pruner import api
 from pruner.engine.recheck import compare
 from pruner.errors import InputError, RefusedError
 from pruner.model import Action, Links, ReasonKind, Status, Tag, Target
@@ -201,7 +202,7 @@ def test_a_hold_is_still_the_reason_where_both_hold():
 def resolve(*references, others=(), other_hosts=(), places=(HOST, "ab12cd34.kr.private-ncr.ntruss.com")):
     uses = [Use("prod", f"Pod shop/{number}", text) for number, text in enumerate(references)]
     facts = {"acme": RegistryFacts("https://x", pulled_from=tuple(places))}
-    demand = InUseDemand(("prod",), other_hosts=tuple(other_hosts))
+    demand = InUseDemand(("prod",), other_hosts=tuple(map(tuple, other_hosts)))
     return resolver(facts, demand, others).resolve(uses)
 
 
@@ -226,6 +227,8 @@ def test_a_prefix_of_a_place_is_not_part_of_the_image():
 def test_images_of_others_are_nobody_s_business_here():
     others = (
         "nginx:1",
+        "web:${TAG:-1.0}",
+        "nginx@sha256:12",
         "ghcr.io/x/y:z",
         "quay.io/Bad/NAME",
         "team/web:${TAG}",
@@ -245,6 +248,23 @@ def test_images_of_others_are_nobody_s_business_here():
         f"{HOST}/Web",
         "${REGISTRY}/web:v1",
         "{{ .Values.registry }}/web:v1",
+        "${IMAGE}",
+        "$IMAGE",
+        "{{ .Values.image }}",
+        "${REPO}:1.0",
+        "<registry>/web:1",
+        "__REGISTRY__/web:1",
+        "%REG%/web:1",
+        "@@REG@@/web:1",
+        f'"{HOST}/web:v1"',
+        f'["{HOST}/web:v1"]',
+        f" {HOST}/web:v1",
+        f"//{HOST}/web:v1",
+        f"docker://{HOST}/web:v1",
+        f"null/{HOST}/web:v1",
+        f"mirror.example.com/{HOST}/web:v1",
+        "ffffffff.kr.private-ncr.ntruss.com:5000/web:v1",
+        "ffffffff.kr.private-ncr.ntruss.com./web:v1",
     ],
 )
 def test_what_may_be_ours_and_is_not_understood_refuses_the_run(reference):
@@ -258,7 +278,11 @@ def test_what_may_be_ours_and_is_not_understood_refuses_the_run(reference):
 def test_hosts_that_are_known_to_be_others_are_no_reason_to_refuse():
     host = "ffffffff.kr.private-ncr.ntruss.com"
     assert resolve(f"{host}/web:v1", others={host}) == {}
-    assert resolve(f"{host}/web:v1", other_hosts=["ffffffff.*"]) == {}
+    assert resolve(f"{host}/web:v1", other_hosts=[["ffffffff.*"]]) == {}
+    # What one policy says of its own cluster does not hold for another that does not say it.
+    for others_of_another in ([], ["eeeeeeee.*"]):
+        with pytest.raises(RefusedError, match="looks like a registry of ours"):
+            resolve(f"{host}/web:v1", other_hosts=[["ffffffff.*"], others_of_another])
 
 
 def test_a_registry_that_nobody_knows_a_host_of_refuses_the_run():
@@ -358,6 +382,18 @@ def test_a_file_that_is_not_whole_proves_nothing(tmp_path, change, said):
         ("image: {registry: r.example.com, repository: web, tag: 1.5}\n", ["1 r.example.com/web:1.5"]),
         ("image: {repository: web}\n", ["1 web:<no tag>"]),
         (f"image: {{repository: web, digest: '{digest('1')}'}}\n", [f"1 web@{digest('1')}"]),
+        (
+            "workerImage: a/b:1\nx: {images: ['c:2', {repository: d, tag: 3}]}\n",
+            ["1 a/b:1", "2 c:2", "2 d:3"],
+        ),
+        ("sidecar: {repository: r.io/x, tag: 1}\n", ["1 r.io/x:1", "1 r.io/x"]),
+        ("image: !override a/b:1\n", ["1 a/b:1"]),
+        ("image: {registry: null, repository: a/b, tag: 1}\n", ["1 a/b:1"]),
+        ("x: &x {repository: a/b}\nimage: {<<: *x, tag: 1}\n", ["2 a/b:1"]),
+        ("volumes:\n- image: {reference: r.io/model:1, pullPolicy: Always}\n", ["2 r.io/model:1"]),
+        ("global: {imageRegistry: r.io}\nimage: {repository: a/b, tag: 1}\n", ["2 a/b:1", "2 r.io/a/b:1"]),
+        ("job:\n  run: r.io/tool:3\n", ["2 r.io/tool:3"]),
+        ("'docker://r.io/a:1'\n\"r.io/b:2\",\n", ["1 r.io/a:1", "2 r.io/b:2"]),
         ("kind: Pod\nspec:\n  containers:\n  - image: a:1\n---\nspec: {image: b:2}\n", ["4 a:1", "6 b:2"]),
     ],
 )
@@ -462,7 +498,41 @@ def test_what_runs_is_known_by_digest_whatever_the_runtime_writes(cluster, tmp_p
 @pytest.mark.parametrize("runtime", ["config", "docker-config", "none"])
 def test_a_digest_that_no_registry_knows_is_none(cluster, tmp_path, runtime):
     cluster.add(pod("web", [Container(f"{HOST}/web:v1", runtime=runtime)]))
+    assert read(cluster, tmp_path)[0] == [Usage("Pod default/web", f"{HOST}/web:v1", runs_unknown=True)]
+
+
+def test_a_container_that_was_never_started_runs_nothing(cluster, tmp_path):
+    cluster.add(pod("web", [Container(f"{HOST}/web:v1", state="pulling")]))
     assert read(cluster, tmp_path)[0] == [Usage("Pod default/web", f"{HOST}/web:v1")]
+
+
+def test_where_the_digest_that_runs_is_not_known_the_whole_image_stays():
+    unknown = ImageUse()
+    unknown.add("latest", None, "Pod shop/web-0", runs_unknown=True)
+    protected = unknown.protected([tag("latest", "2"), tag("v1", "1")])
+    assert set(protected) == {"latest", "v1"}
+    assert protected["v1"] == "may be what Pod shop/web-0 runs: its node does not say the digest"
+    found = resolver({"acme": RegistryFacts("https://x", pulled_from=(HOST,))}, InUseDemand()).resolve(
+        [Use("prod", "Pod shop/web-0", f"{HOST}/web:latest", None, True)]
+    )
+    assert found["acme", "web"].any_tag
+
+
+def test_many_workloads_of_one_image_are_noted_in_no_time():
+    use = ImageUse()
+    for number in range(100_000):
+        use.add("v1", digest("1"), f"Pod shop/web-{number}")
+    assert use.protected([tag("v1", "1")]) == {"v1": "in use by Pod shop/web-0 and 99999 more"}
+
+
+def test_a_tag_that_took_over_a_used_digest_since_the_plan_is_left_alone():
+    """As where 'latest' was rolled back: the plan itself knows what was in use when it was made."""
+    record = ImageRecord("acme", "web", 3, 1, used_tags=("latest",), used_digests=(digest("3"),))
+    planned = [entry(1, tag("v0", "0"))]
+    assert len(compare(record, planned, [tag("v0", "0"), tag("latest", "9")]).ready) == 1
+    checked = compare(record, planned, [tag("v0", "0"), tag("latest", "0")])
+    assert checked.ready == []
+    assert "when the plan was made as 'latest'" in checked.ended[0][1].error
 
 
 def test_what_a_mirror_gave_is_known_by_both_names(cluster, tmp_path):
@@ -720,6 +790,39 @@ def test_the_private_host_that_ncr_names_is_ours(shop):
     )
     assert done.returncode == 0, done.stderr
     assert [line.split(",")[2] for line in done.stdout.splitlines()[1:]] == ["e"]
+
+
+def test_what_cannot_be_told_from_ours_is_never_dropped(shop):
+    """As what ``jq .image`` prints, with its quotes, or a template that nobody filled in."""
+    program, emulator, _, _ = shop
+    path = write(program, DEMANDING.replace("[prod]", "[list]"))
+    for text, code in ((f'"{HOST}/web:a"\n', 0), ("${IMAGE}\n", 3)):
+        listed = write(program, text, "list")
+        assert program("in-use", "--from", f"list={listed}", "-o", "in-use.jsonl").returncode == 0
+        done = program("plan", path, "--in-use", "in-use.jsonl", "--format", "csv")
+        assert done.returncode == code, done.stderr
+        assert "acme,web,a" not in done.stdout
+    assert emulator.counters.deleted == 0
+
+
+def test_a_proof_that_gets_too_old_while_somebody_decides_refuses_the_run(shop, monkeypatch):
+    program, emulator, _, config = shop
+    assert in_use(program, config).returncode == 0
+    path = write(program, DEMANDING)
+    done = program("plan", path, "-o", "plan.jsonl", "--in-use", "in-use.jsonl", *FAST)
+    assert done.returncode == 0, done.stderr
+    for name in ("NCLOUD_ACCESS_KEY_ID", "NCLOUD_SECRET_ACCESS_KEY", "HOME"):
+        monkeypatch.setenv(name, program.env[name])
+    real = time.time
+
+    def late(_):
+        monkeypatch.setattr(time, "time", lambda: real() + 3 * 3600)
+
+    connection = api.ConnectionOptions(endpoint=emulator.endpoint)
+    plan = api.open_plan(program.folder / "plan.jsonl")
+    with pytest.raises(api.RefusedError, match="was read 3 hours ago; the limit is 2 hours"):
+        asyncio.run(api.apply(plan, connection=connection, state_dir=program.state, consent=late))
+    assert emulator.counters.deleted == 0
 
 
 def test_explain_names_the_workload(shop):

@@ -107,7 +107,7 @@ def test_what_is_no_shard_is_said(text):
 
 
 def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
-    one, two = presence(tmp_path, "plan", "1"), presence(tmp_path, "plan", "2")
+    one, two = presence(tmp_path, "plan", Shard(1, 3)), presence(tmp_path, "plan", Shard(2, 3))
     with one.entered():
         assert one.look().present == 1
         with two.entered():
@@ -115,7 +115,8 @@ def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
         assert one.look().present == 1
         code = (
             "import sys; from pathlib import Path; from pruner.engine.presence import presence\n"
-            "with presence(Path(sys.argv[1]), 'plan', '3').entered():\n"
+            "from pruner.plan.shards import Shard\n"
+            "with presence(Path(sys.argv[1]), 'plan', Shard(3, 3)).entered():\n"
             "    print('there', flush=True); sys.stdin.read()"
         )
         other = subprocess.Popen(
@@ -132,7 +133,7 @@ def test_who_is_there_is_counted_and_leaves_with_its_process(tmp_path):
 
 
 def test_who_comes_knows_when_the_others_have_made_room(tmp_path):
-    one, two, three = (presence(tmp_path, "plan", str(number)) for number in (1, 2, 3))
+    one, two, three = (presence(tmp_path, "plan", Shard(number, 3)) for number in (1, 2, 3))
     with one.entered(), two.entered(), three.entered():
         one.share(2)
         two.share(3)
@@ -227,6 +228,56 @@ def test_what_failed_in_a_shard_is_tried_again(planned):
     assert report["counts"]["failed"] == 0
     assert report["counts"]["deleted"] == report["targets"]
     assert report["state"] == "complete"
+
+
+def test_resume_of_a_shard_counts_what_it_tries_again(planned):
+    program, emulator, _ = planned
+    emulator.set_faults([Fault(action="status", status=409, method="DELETE", times=2)])
+    assert shard(program, "1/4").returncode == 1
+    done = program("resume", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert "2 targets of" in done.stderr
+    assert merged(program)["counts"]["failed"] == 0
+
+
+def test_who_is_refused_leaves_the_others_run_alone(planned):
+    program, emulator, _ = planned
+    gate = emulator.hold("GET")
+    first = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *FAST)
+    gate.wait()
+    # The first has no journal yet; the second is refused by a guard, or as the shard is taken.
+    assert program("apply", "plan.jsonl", "--shard", "1/2", *FAST).returncode == 3
+    assert shard(program, "1/2").returncode == 6
+    gate.open()
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+
+
+def test_a_directory_that_nobody_began_in_is_a_missing_shard(planned):
+    program, _, total = planned
+    assert shard(program, "1/2").returncode == 0
+    plan = open_plan(program.folder / "plan.jsonl")
+    shard_run(program.state, plan, Shard(2, 2))
+    report = merged(program, "--plan", "plan.jsonl")
+    assert (report["missing_shards"], report["targets"]) == (["2/2"], total)
+
+
+def test_a_folder_of_presence_that_goes_away_does_not_end_a_run(planned):
+    program, emulator, _ = planned
+    gate = emulator.hold("DELETE")
+    limited = ("--rate", "1000", "--concurrency", "8")
+    process = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *limited)
+    gate.wait()
+    [folder] = (program.state / "shards").iterdir()
+    folder.chmod(0)
+    folder.rename(folder.with_name("gone"))
+    folder.touch()
+    warning = "who else works on the plan cannot be seen"
+    while warning not in (line := process.stderr.readline()):
+        assert line, process.wait()
+    gate.open()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_another_number_of_shards_is_refused(planned):

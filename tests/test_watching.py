@@ -5,7 +5,9 @@ import hashlib
 import hmac
 import json
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
-from conftest import policy_text, seed
+from conftest import policy_text, seed, until
 from prometheus_client.parser import text_string_to_metric_families
 from test_end_to_end import FAST, write
 
@@ -137,6 +139,33 @@ def test_metrics_are_served_while_the_run_is_on(planned):
     gate.open()
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_who_keeps_a_connection_open_does_not_keep_the_run(planned):
+    program, emulator, path = planned
+    gate = emulator.hold("DELETE")
+    process = program.start("--verbose", "run", path, "--yes", "--metrics-listen", "127.0.0.1:0", *FAST)
+    while "metrics at port" not in (line := process.stderr.readline()):
+        assert line, process.wait()
+    with socket.create_connection(("127.0.0.1", int(line.rpartition(" ")[2]))):
+        gate.wait()
+        gate.open()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_an_end_that_nobody_expected_is_shown_too(planned):
+    program, emulator, path = planned
+    emulator.hold("GET")
+    code = (
+        "import os; os.getpid = lambda: 1\nfrom pruner.cli import main\n"
+        f"main(['run', {str(path)!r}, '--yes', '--metrics-file', 'pruner.prom'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=program.env, cwd=program.folder)
+    until(lambda: emulator.counters.requests or (program.folder / "pruner.prom").exists())
+    process.terminate()
+    assert process.wait(60) == 143
+    assert metrics(program)[("pruner_last_run_exit_code",)] == 143
 
 
 @pytest.mark.parametrize(
@@ -370,6 +399,15 @@ def test_apprise_tells_in_words(planned, hook):
     assert done.returncode == 0
     assert "warning: not everybody was notified" in done.stderr
     assert "T0KEN" not in done.stderr
+
+
+def test_a_key_may_be_any_bytes(planned, hook):
+    program, _, path = planned
+    done = program("run", path, "--yes", *FAST, PRUNER_WEBHOOK=hook.url, PRUNER_WEBHOOK_SECRET="k\udcff")
+    assert done.returncode == 0, done.stderr
+    [(headers, body)] = hook.told
+    mac = hmac.new(b"k\xff", headers["X-Pruner-Timestamp"].encode() + b"." + body, hashlib.sha256)
+    assert headers["X-Pruner-Signature"] == f"sha256={mac.hexdigest()}"
 
 
 def test_a_signature_is_over_time_and_body():

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pruner.app.connections import Connections
-from pruner.app.executing import Helper, execute
+from pruner.app.executing import Helper, StopAt, execute
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
 from pruner.app.places import endpoint_asked_for
-from pruner.app.proving import Proved, prove_again
+from pruner.app.proving import Proved, expires_at, prove_again
 from pruner.app.saying import Say
 from pruner.engine.history import planned_before
 from pruner.engine.journal import Progress
@@ -21,6 +21,7 @@ from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import check_age, check_growth
+from pruner.plan.in_use import check_planned, check_proof
 from pruner.plan.inventory import check_registries
 from pruner.plan.settings import check_endpoint, settings_of
 from pruner.plan.shards import Shard, write_shard
@@ -91,7 +92,23 @@ async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard 
         options.consent(own)
         return await _connected(own, run, proved, options, talk)
     finally:
-        forget_unused(run)
+        if shard is None:
+            forget_unused(run)
+
+
+def check_again(plan: Plan, proved: Proved | None, options: ApplyOptions) -> float | None:
+    """After somebody took their time to consent: what may be too old by now.
+
+    How many seconds are left until what is in use has to be looked up again; None for ever.
+    """
+    now = int(time.time() * 1000)
+    check_age(plan.header, options.max_age, now)
+    if proved is not None:
+        check_proof(proved.proof, proved.demand, now)
+    else:
+        check_planned(plan.header.in_use, now, options.in_use.max_age)
+    until = expires_at(plan.header, proved, options.in_use.max_age)
+    return None if until is None else (until - now) / 1000
 
 
 def check_plan(plan: Plan, options: ApplyOptions) -> Proved | None:
@@ -138,7 +155,7 @@ async def resume_run(run: RunDirectory, options: ApplyOptions, talk: Say) -> End
 
     InputError for a run that was never confirmed, RefusedError for one that was undone or is too old.
     """
-    progress = Progress.of(run.journal)
+    progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
     if not progress.sessions:
         # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
         raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
@@ -162,18 +179,19 @@ async def _connected(
     plan: Plan, run: RunDirectory, proved: Proved | None, options: ApplyOptions, talk: Say
 ) -> Ended:
     """Execute over connections of one's own, sharing what the account may send with other shards."""
+    left = check_again(plan, proved, options)
     settings = settings_of(plan.header.registries)
     if run.shard is None:
         async with Connections(options.connection, settings, talk, state=options.state) as connections:
             in_use = await connect(connections, plan, proved)
-            return await carry_out(connections, plan, run, options, talk, in_use)
-    with presence(options.state, run.group, str(run.shard.number)).entered() as present:
+            return await carry_out(connections, plan, run, options, talk, in_use, left)
+    with presence(options.state, run.group, run.shard).entered() as present:
         async with Connections(
             options.connection, settings, talk, state=options.state, presence=present
         ) as connections:
             await connections.take_part()
             in_use = await connect(connections, plan, proved)
-            return await carry_out(connections, plan, run, options, talk, in_use)
+            return await carry_out(connections, plan, run, options, talk, in_use, left)
 
 
 async def connect(connections: Connections, plan: Plan, proved: Proved | None = None) -> InUse:
@@ -194,16 +212,21 @@ async def carry_out(
     options: ApplyOptions,
     talk: Say,
     in_use: InUse | None = None,
+    proof_seconds: float | None = None,
 ) -> Ended:
-    """Execute a plan and write the report."""
-    await execute(connections, plan, run, options.state, options.execution, talk, in_use, options.helpers)
+    """Execute a plan and write the report; for ``proof_seconds`` at most, as long as the proof holds."""
+    helpers = list(options.helpers)
+    if proof_seconds is not None:
+        helpers.append(StopAt(proof_seconds, "what is in use was read too long ago by now: look it up again"))
+    await execute(connections, plan, run, options.state, options.execution, talk, in_use, helpers)
     return report_on(plan, run, options.report_dir)
 
 
 def report_on(plan: Plan, run: RunDirectory, folder: Path | None = None) -> Ended:
     """Write the report of a run that has ended; ReportError if that is not possible."""
     try:
-        report = write_report(plan, run.journal, folder or run.path, run.run_id)
+        is_shard = run.shard is not None
+        report = write_report(plan, run.journal, folder or run.path, run.run_id, tries_failed_again=is_shard)
     except InputError as error:
         raise ReportError(
             f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"

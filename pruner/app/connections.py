@@ -133,7 +133,12 @@ class Connections:
         """Share what the account may send with those who are there, until cancelled."""
         while self._presence is not None and self._is_limited:
             await anyio.sleep(POLL_SECONDS)
-            parts = (await anyio.to_thread.run_sync(self._presence.look)).present
+            try:
+                parts = (await anyio.to_thread.run_sync(self._presence.look)).present
+            except OSError as error:
+                # Better to go on with the part that one has than to cut off a run.
+                self._talk.warn(f"who else works on the plan cannot be seen: {error.strerror or error}")
+                return
             if parts != self._parts:
                 self._parts = parts
                 for place, connection in self._open.items():

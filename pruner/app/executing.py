@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from pruner import __version__
 from pruner.app.connections import Connections
@@ -63,7 +63,7 @@ async def execute(
     """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
     access = await connections.open(sorted(plan.header.registries))
     scopes = connections.lock_scopes()
-    shared_by = None if run.shard is None else run.group
+    shared_by = None if run.shard is None else f"{run.group} in {run.shard.of} shards"
     locks = registry_locks(state_dir, scopes, run.run_id, shared_by=shared_by)
     with ExitStack() as stack, locks, run_lock(run) as held:
         if not held:
@@ -91,11 +91,15 @@ async def execute(
             with anyio.CancelScope() as scope:
                 working = Working(state, connections.gates, scope.cancel)
                 async with task_group() as group:
-                    for helper in helpers:
+                    for helper in [*helpers, *_deadline(options)]:
                         await group.start(helper, working)
-                    _start_own(group, journal, state, connections, options)
+                    group.start_soon(_tick, journal, state, connections)
+                    group.start_soon(connections.keep_parts)
                     await executor.run(images, progress)
                     group.cancel_scope.cancel()
+        except BaseException:
+            state.stop(StopKind.INTERRUPTED, "cut off")
+            raise
         finally:
             seconds = time.monotonic() - started
             connections.remember_rates()
@@ -129,14 +133,9 @@ async def _keeper(
     return Keeper(await connections.open_doors(sorted(store.registries)), store)
 
 
-def _start_own(
-    group: TaskGroup, journal: Journal, state: RunState, connections: Connections, options: ExecutionOptions
-) -> None:
-    """Start what goes on beside every run."""
-    group.start_soon(_tick, journal, state, connections)
-    group.start_soon(connections.keep_parts)
-    if options.deadline is not None:
-        group.start_soon(_stop_at, options.deadline, state)
+def _deadline(options: ExecutionOptions) -> list[Helper]:
+    seconds = options.deadline
+    return [] if seconds is None else [StopAt(seconds, f"the deadline of {seconds:.0f} s has passed")]
 
 
 async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:
@@ -161,9 +160,18 @@ async def _tick(journal: Journal, state: RunState, connections: Connections) -> 
             return
 
 
-async def _stop_at(seconds: float, state: RunState) -> None:
-    await anyio.sleep(seconds)
-    state.stop(StopKind.DEADLINE, f"the deadline of {seconds:.0f} s has passed")
+class StopAt:
+    """Ends a run in good order after so many seconds."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        self._seconds = seconds
+        self._why = why
+
+    async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
+        """Wait beside a run."""
+        task_status.started()
+        await anyio.sleep(self._seconds)
+        working.state.stop(StopKind.DEADLINE, self._why)
 
 
 def _end(

@@ -55,10 +55,11 @@ def protect(index: Mapping[str, RegistryPolicies], in_use: InUse) -> None:
 
 
 class Planned(NamedTuple):
-    """A plan, and what was in use when it was made."""
+    """A plan, what was in use when it was made, and the proof of that."""
 
     plan: Plan
     in_use: InUse
+    proved: Proved | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ async def plan_live(
         footer = builder.finish()
     _say_in_use(proved, builder.in_use, talk)
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
-    return Planned(open_plan(path), used)
+    return Planned(open_plan(path), used, proved)
 
 
 def _say_in_use(proved: Proved | None, tags: int, talk: Say | None) -> None:

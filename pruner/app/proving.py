@@ -26,6 +26,16 @@ class Proved(NamedTuple):
         return resolver(registries, self.demand, others).resolve(self.proof.uses)
 
 
+def expires_at(header: Header, proved: Proved | None, max_age: int | None = None) -> int | None:
+    """When what is known of what is in use gets too old, in epoch milliseconds; None if nobody asked."""
+    if proved is not None:
+        return min((source.read_at for source in proved.proof.sources), default=0) + proved.demand.max_age
+    if header.in_use is None:
+        return None
+    demand = demanded_by(header.in_use, max_age)
+    return min(header.in_use.read_at.values(), default=0) + demand.max_age
+
+
 def prove(policies: PolicySet, options: InUseOptions, now: int, *, is_live: bool = True) -> Proved | None:
     """The proof for a new plan; None if nobody asks for one. RefusedError says what is missing.
 

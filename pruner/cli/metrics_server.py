@@ -1,16 +1,25 @@
 """Serving metrics to Prometheus while a run is on."""
 
+import socketserver
 import threading
 from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from pruner.errors import InputError
 
 _POLL_SECONDS = 0.05
 
 
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    # Nobody who keeps a connection open keeps the end of a run waiting.
+    daemon_threads = True
+    block_on_close = False
+
+
 class _Quiet(WSGIRequestHandler):
+    timeout = 5
+
     def log_message(self, *_: Any) -> None:
         """A scrape is nothing to talk about."""
 
@@ -30,7 +39,7 @@ class MetricsServer:
             return [scrape()]
 
         try:
-            self._server = make_server(host, port, answer, handler_class=_Quiet)
+            self._server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
         except OSError as error:
             raise InputError(f"--metrics-listen {host}:{port}: {error.strerror or error}") from None
         self.port = self._server.server_port

@@ -33,7 +33,8 @@ Sleep = Callable[[float], Awaitable[None]]
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
     """What ``X-Pruner-Signature`` says: HMAC-SHA256 (RFC 2104) over ``timestamp.body``."""
-    mac = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
+    # A key is bytes, of which the environment may have any.
+    mac = hmac.new(secret.encode(errors="surrogateescape"), timestamp.encode() + b"." + body, hashlib.sha256)
     return f"sha256={mac.hexdigest()}"
 
 
@@ -102,8 +103,8 @@ class Notifier:
                 if 200 <= answer.status < 300:
                     return "", True
                 return f"HTTP {answer.status}", 300 <= answer.status < 500 and answer.status != 429
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # What such an error says may hold the address.
+        except Exception as error:
+            # Whatever it is, the run has ended as it has; what it says may hold the address.
             return f"no answer ({type(error).__name__})", False
 
     async def _notify(self, facts: Mapping[str, Any], talk: Talk) -> None:

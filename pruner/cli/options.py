@@ -149,7 +149,7 @@ def run_options(function: F) -> F:
                 metavar="FACTOR",
                 help="Refuse if so many times more would go than in the last runs.",
             ),
-            click.option("--step-summary", is_flag=True, help="Also write Markdown to $GITHUB_STEP_SUMMARY."),
+            step_summary_option,
         ]
     ):
         function = option(function)

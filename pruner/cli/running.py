@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pruner.app.applying import ApplyOptions, Ended, carry_out, check_grown, forget_unused
+from pruner.app.applying import ApplyOptions, Ended, carry_out, check_again, check_grown, forget_unused
 from pruner.app.connections import Connections
 from pruner.app.executing import Helper, kept_registries
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
@@ -137,7 +137,7 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     run = new_run(state, time.time())
     try:
         async with Connections(options.connection, policies.registries, talk, state=state) as connections:
-            plan, in_use = await plan_live(
+            plan, in_use, proved = await plan_live(
                 connections, policies, options.guards, run.plan, talk, in_use=options.in_use
             )
             # What is missing to keep manifests is better said before the question.
@@ -145,7 +145,8 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
             if plan.entries_left:
                 check_grown(plan, run, state, options.max_growth)
             applying.consent(plan)
-            ended = await carry_out(connections, plan, run, applying, talk, in_use)
+            left = check_again(plan, proved, applying)
+            ended = await carry_out(connections, plan, run, applying, talk, in_use, left)
             return finish(ended, options, talk)
     finally:
         forget_unused(run)

@@ -51,9 +51,16 @@ class SignalHelper:
         def stop(received: signal.Signals) -> None:
             state.stop(_KINDS[received], f"{received.name} received")
 
-        await obey_signals(
-            lambda: state.stop_kind is not None, stop, working.cancel, self._talk, task_status=task_status
-        )
+        before = {number: signal.getsignal(number) for number in _heeded()}
+        try:
+            await obey_signals(
+                lambda: state.stop_kind is not None, stop, working.cancel, self._talk, task_status=task_status
+            )
+        finally:
+            # The event loop leaves the system's own behind.
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
 
 
 def _heeded() -> list[signal.Signals]:

@@ -74,7 +74,7 @@ class Watch:
         task_status.started()
         while self._options.metrics_file is not None:
             await anyio.sleep(EVERY_SECONDS)
-            self._rewrite()
+            await anyio.to_thread.run_sync(self._rewrite)
 
     def numbers(self) -> RunNumbers:
         """What is known now."""
@@ -175,6 +175,16 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def _code_of(error: BaseException) -> int:
+    """The exit code that an error ends the program with."""
+    if isinstance(error, PrunerError):
+        return int(error.exit_code)
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    is_interrupt = isinstance(error, click.Abort | KeyboardInterrupt)
+    return int(ExitCode.INTERRUPTED if is_interrupt else ExitCode.SOME_FAILED)
+
+
 def watched(function: F) -> F:
     """Add the options; the command gets a Watch as ``watch``, which is told how it ended."""
 
@@ -195,11 +205,8 @@ def watched(function: F) -> F:
         watch = Watch(options, talk)
         try:
             code = int(function(talk, watch=watch, **values))
-        except PrunerError as error:
-            watch.end(int(error.exit_code), error)
-            raise
-        except (click.Abort, KeyboardInterrupt):
-            watch.end(int(ExitCode.INTERRUPTED))
+        except BaseException as error:
+            watch.end(_code_of(error), error if isinstance(error, PrunerError) else None)
             raise
         watch.end(code)
         return code

@@ -262,6 +262,8 @@ class Progress:
             self._failed.discard(line.seq)
             if line.outcome.status is Status.FAILED:
                 self._failed.add(line.seq)
+                # It was found to be there: what takes it away later is somebody else.
+                self.claimed.discard(line.seq)
             elif line.outcome.status not in NOT_FINAL and not self.done.add(line.seq):
                 raise JournalDamagedError(f"entry {line.seq} ends twice in the journal")
         elif isinstance(line, Claim):

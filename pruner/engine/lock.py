@@ -87,20 +87,28 @@ def _locked(path: Path, registry: str, run_id: str) -> Iterator[None]:
 def _shared(path: Path, registry: str, group: str) -> Iterator[None]:
     """As ``_locked``, but together with other shards of the same plan."""
     note = path.with_suffix(".holder")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        if _flock(descriptor, fcntl.LOCK_EX):
-            # Nobody else is here: say whose lock it is before others may come in.
-            note.write_bytes(msgspec.json.encode(_Holder(os.getpid(), group, os.uname().nodename)))
-        # Another shard that has just come may hold it alone for a moment.
-        until = time.monotonic() + _SHARED_SECONDS
-        while not (shares := _flock(descriptor, fcntl.LOCK_SH)) and time.monotonic() < until:
-            time.sleep(0.01)
-        if not shares or _group_of(note) != group:
+    until = time.monotonic() + _SHARED_SECONDS
+    # Another shard that has just come may hold it for a moment; who has ended may have removed the file.
+    while (descriptor := _take_part(path, note, group)) is None:
+        if time.monotonic() > until:
             raise _worked_on(registry, note)
+        time.sleep(0.01)
+    try:
         yield
     finally:
         os.close(descriptor)
+
+
+def _take_part(path: Path, note: Path, group: str) -> int | None:
+    """The locked descriptor; None if it cannot be had now."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    if _flock(descriptor, fcntl.LOCK_EX):
+        # Nobody else is here: say whose lock it is before others may come in.
+        note.write_bytes(msgspec.json.encode(_Holder(os.getpid(), group, os.uname().nodename)))
+    if _flock(descriptor, fcntl.LOCK_SH) and _group_of(note) == group and _is_at(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _flock(descriptor: int, how: int) -> bool:
@@ -109,6 +117,15 @@ def _flock(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the locked file is the one of that name: who ends may have removed it in between."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
 
 
 def _worked_on(registry: str, note: Path) -> RefusedError:

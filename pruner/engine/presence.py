@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from pruner.errors import InputError, ShardBusyError
 from pruner.files import private_folder
+from pruner.plan.shards import Shard
 
 POLL_SECONDS: Final = 0.2
 """How often is looked who is there."""
@@ -33,20 +34,22 @@ class Others(NamedTuple):
 class Presence:
     """Oneself among those who work on a plan, in a folder that all of them share."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._name = name
+    def __init__(self, folder: Path, shard: Shard) -> None:
+        self._path = folder / str(shard.number)
+        # By name: a listing of a shared folder may be old.
+        self._others = [folder / str(n) for n in range(1, shard.of + 1) if n != shard.number]
         self._descriptor = -1
 
     def look(self) -> Others:
         """Who is there now."""
-        found = [self._sharing(path) for path in self._folder.iterdir() if path.name != self._name]
+        found = [self._sharing(path) for path in self._others]
         sharing = [number for number in found if number is not None]
         return Others(1 + len(sharing), min(sharing, default=1 + len(sharing)))
 
     def share(self, among: int) -> None:
         """Tell others among how many one shares by now."""
         os.pwrite(self._descriptor, b"%6d" % among, 0)
+        os.fsync(self._descriptor)
 
     @contextmanager
     def entered(self) -> Iterator["Presence"]:
@@ -54,7 +57,7 @@ class Presence:
 
         ShardBusyError if somebody of the same name is there, InputError where files cannot be locked.
         """
-        self._descriptor = _locked(self._folder / self._name)
+        self._descriptor = _locked(self._path)
         try:
             yield self
         finally:
@@ -76,9 +79,9 @@ class Presence:
         return None
 
 
-def presence(state: Path, group: str, name: str) -> Presence:
-    """Who works on the plan that ``group`` stands for; oneself is called ``name``."""
-    return Presence(private_folder(private_folder(private_folder(state) / "shards") / group), name)
+def presence(state: Path, group: str, shard: Shard) -> Presence:
+    """Who works on the plan that ``group`` stands for; oneself on ``shard``."""
+    return Presence(private_folder(private_folder(private_folder(state) / "shards") / group), shard)
 
 
 def _locked(path: Path) -> int:

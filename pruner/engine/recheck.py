@@ -8,6 +8,7 @@ from pruner.plan.records import Entry, ImageRecord
 from pruner.policy.in_use import ImageUse
 from pruner.policy.retention import short
 
+_WORKLOAD = "a workload, when the plan was made"
 CONFIRMED_BY_READING = "its DELETE was sent before the run was cut off, and it is not there any more"
 
 
@@ -39,7 +40,8 @@ def compare(
     that, when a tag that stays may be the same image, or when too few would stay.
     """
     now = {tag.target.tag: tag for tag in tags or ()}
-    used = {} if in_use is None else in_use.protected(now.values())
+    used = _planned_use(record).protected(now.values()) if record.used_tags or record.used_digests else {}
+    used |= {} if in_use is None else in_use.protected(now.values())
     checked = Checked([], [])
     ready: dict[str, Entry] = {}
     for entry in entries:
@@ -60,6 +62,16 @@ def compare(
             checked.ended.append((entry, outcome_of(entry, Status.CHANGED, why)))
     checked.ready.extend(ready.values())
     return checked
+
+
+def _planned_use(record: ImageRecord) -> ImageUse:
+    """What was in use when the plan was made."""
+    use = ImageUse()
+    for name in record.used_tags:
+        use.add(name, None, _WORKLOAD)
+    for digest in record.used_digests:
+        use.add(None, digest, _WORKLOAD)
+    return use
 
 
 def _change(record: ImageRecord, entry: Entry, tag: Tag) -> str | None:

@@ -15,7 +15,7 @@ from pruner.plan.shards import Shard
 
 STATE_VARIABLE: Final = "PRUNER_STATE_DIR"
 _RUN_ID: Final = re.compile(
-    r"(?P<group>[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4})(?:-(?P<number>[0-9]{1,4})of(?P<of>[0-9]{1,4}))?"
+    r"(?P<group>[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4,12})(?:-(?P<number>[0-9]{1,4})of(?P<of>[0-9]{1,4}))?"
 )
 
 
@@ -86,19 +86,26 @@ def shard_run(state: Path, plan: Plan, shard: Shard) -> RunDirectory:
     RefusedError if the plan is being carried out in another number of shards: some images would be in two.
     """
     group = shard_group(plan)
+    _check_number(state, group, shard)
+    runs = private_folder(private_folder(state) / "runs")
+    run = RunDirectory(private_folder(runs / f"{group}-{shard.number}of{shard.of}"))
+    # Somebody may have begun the plan otherwise at the same moment: then neither goes on.
+    _check_number(state, group, shard)
+    return run
+
+
+def _check_number(state: Path, group: str, shard: Shard) -> None:
     others = {run.shard.of for run in runs_of_group(state, group) if run.shard is not None} - {shard.of}
     if others:
         raise RefusedError(
             f"refused, nothing was deleted: this plan was begun in {min(others)} shards, not {shard.of}; "
             f"go on with that number, or make a new plan"
         )
-    runs = private_folder(private_folder(state) / "runs")
-    return RunDirectory(private_folder(runs / f"{group}-{shard.number}of{shard.of}"))
 
 
 def shard_group(plan: Plan) -> str:
     """What the runs of all shards of a plan are called by: when it was listed, and what it says."""
-    return f"{_stamp(plan.header.listed_at / 1000)}-{plan.sha256[:4]}"
+    return f"{_stamp(plan.header.listed_at / 1000)}-{plan.sha256[:12]}"
 
 
 def runs_of_group(state: Path, group: str) -> list[RunDirectory]:

@@ -104,6 +104,8 @@ class PlanBuilder:
                 policies.keep_at_least,
                 policies.asks_for_pulls,
                 policies.takes_siblings,
+                () if policies.in_use is None else tuple(sorted(policies.in_use.tags)),
+                () if policies.in_use is None else tuple(sorted(policies.in_use.digests)),
             )
         )
         # Decisions come sorted by name, and of a million there is no room for all entries as well.

@@ -1,5 +1,6 @@
 """Whether it is proven what is in use, and which of our tags and digests that is."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,14 @@ from pruner.policy.duration import format_age
 from pruner.policy.in_use import DEFAULT_MAX_AGE_MS, ImageUse, InUse, InUseDemand
 from pruner.policy.patterns import Matcher, compile_globs
 from pruner.policy.policy import PolicySet
-from pruner.references import ImageReference, host_of, parse_reference
+from pruner.references import ImageReference, host_of, is_host, parse_reference
 from pruner.registry.ncr.endpoint import NcrHost, ncr_host
 
 SHOWN: Final = 20
+_TAG: Final = re.compile(r":(?:\$\{[^}]*\}|\{\{[^}]*\}\}|[^:/]*)$")
+_PLACEHOLDER: Final = re.compile(r"[${}<>%\[\]\"']|@@|__")
+"""What templates leave in a name that is to be filled in; no literal name has any of it."""
+_WORD: Final = re.compile(r"[a-z0-9.-]+")
 _HOW_TO_RESOLVE: Final = (
     "say where else a registry is pulled from (also_pulled_from under 'registries'), or that a host is "
     "not ours (other_hosts under 'in_use')"
@@ -49,7 +54,7 @@ class Proof:
 
 
 def demand_of(policies: PolicySet, max_age: int | None = None) -> InUseDemand | None:
-    """What all policies together ask for, the strictest of each; None if none asks for a proof.
+    """What all policies together ask for: all sources, the lowest age; None if none asks for a proof.
 
     ``max_age``, in milliseconds, is what the command line says.
     """
@@ -59,7 +64,7 @@ def demand_of(policies: PolicySet, max_age: int | None = None) -> InUseDemand | 
     return InUseDemand(
         tuple(sorted({name for demand in asked for name in demand.sources})),
         min([demand.max_age for demand in asked] + ([max_age] if max_age is not None else [])),
-        tuple(sorted({host for demand in asked for host in demand.other_hosts})),
+        tuple(globs for demand in asked for globs in demand.other_hosts),
     )
 
 
@@ -120,12 +125,13 @@ class Resolver:
 
     places: Mapping[str, Collection[str]]
     others: Collection[str] = ()
-    other_hosts: Sequence[str] = ()
+    other_hosts: Sequence[Sequence[str]] = ()
     _split: list[tuple[str, str, str]] = field(init=False, default_factory=list)
     _is_other: Matcher = field(init=False)
 
     def __post_init__(self) -> None:
-        self._is_other = compile_globs(self.other_hosts) if self.other_hosts else lambda host: False
+        matchers = [compile_globs(globs) if globs else lambda host: False for globs in self.other_hosts]
+        self._is_other = lambda host: bool(matchers) and all(matches(host) for matches in matchers)
         for registry, places in self.places.items():
             for place in places:
                 host, _, prefix = place.partition("/")
@@ -145,7 +151,7 @@ class Resolver:
             images = self._images(reference)
             for image in images:
                 _note(found.setdefault(image, ImageUse()), reference, use)
-            if not images and self._looks_like_ours(reference.host):
+            if not images and (self._looks_like_ours(reference.host) or self._names_ours(reference.path)):
                 problems[_problem(use, "looks like a registry of ours, and is none that is known")] = None
         if problems:
             raise RefusedError(_refusal(list(problems), _HOW_TO_RESOLVE), "in_use")
@@ -160,17 +166,24 @@ class Resolver:
 
     def _may_be_ours(self, text: str) -> bool:
         """Whether something that is no reference may stand for an image of ours."""
-        host = host_of(text)
-        if "$" in host or "{" in host:
+        repository = _TAG.sub("", text.strip())
+        if _PLACEHOLDER.search(repository) or self._names_ours(text):
             return True
-        return any(host == ours for ours, _, _ in self._split) or self._looks_like_ours(host)
+        host = host_of(text.strip())
+        return not is_host(host) or self._looks_like_ours(host)
+
+    def _names_ours(self, text: str) -> bool:
+        """Whether a host of ours stands somewhere in ``text``."""
+        found = set(_WORD.findall(text.lower()))
+        # A host of one word, as in a network of containers, is a word like any other.
+        return any("." in ours and _name(ours) in found for ours, _, _ in self._split)
 
     def _looks_like_ours(self, host: str) -> bool:
         if self._is_other(host):
             return False
         if any(_name(host) == _name(ours) and host != ours for ours, _, _ in self._split):
             return True
-        ncr = ncr_host(host)
+        ncr = ncr_host(_name(host))
         if ncr is None or host in self.others:
             return False
         # A private host has a name of its own, which says nothing of the registry.
@@ -180,7 +193,7 @@ class Resolver:
 def _note(known: ImageUse, reference: ImageReference, use: Use) -> None:
     who = names.printable(use.workload, 120)
     known.add(reference.tag, reference.digest, who)
-    known.add(None, use.digest, who)
+    known.add(None, use.digest, who, runs_unknown=use.runs_unknown)
 
 
 def _problem(use: Use, what: str) -> str:

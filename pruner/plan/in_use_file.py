@@ -32,12 +32,16 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Use(msgspec.Struct, frozen=True, tag="use", tag_field="type", omit_defaults=True):
-    """``workload`` of ``source`` uses the image that ``reference`` names; it runs as ``digest``, if known."""
+    """``workload`` of ``source`` uses the image that ``reference`` names; it runs as ``digest``, if known.
+
+    ``runs_unknown`` says that it runs, and nobody knows as which digest.
+    """
 
     source: str
     workload: str
     reference: str
     digest: str | None = None
+    runs_unknown: bool = False
 
 
 class InUseHeader(msgspec.Struct, frozen=True, tag="header", tag_field="type"):

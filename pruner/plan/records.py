@@ -43,7 +43,7 @@ class InUseFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     read_at: dict[str, int]
     demanded: tuple[str, ...]
     max_age: int
-    other_hosts: tuple[str, ...] = ()
+    other_hosts: tuple[tuple[str, ...], ...] = ()
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="type", omit_defaults=True):
@@ -70,7 +70,8 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
 
     ``missing`` says that the registry has no such image. ``keep_at_least`` is how many tags its rules leave,
     ``pulls`` whether any of them asks when a tag was last pulled: both are looked at again before deleting.
-    ``takes_siblings`` says that a deletion may take along every tag of the same digest.
+    ``takes_siblings`` says that a deletion may take along every tag of the same digest. ``used_tags`` and
+    ``used_digests`` were in use when the plan was made.
     """
 
     registry: str
@@ -82,6 +83,8 @@ class ImageRecord(msgspec.Struct, frozen=True, tag="image", tag_field="type", om
     keep_at_least: int = 0
     pulls: bool = False
     takes_siblings: bool = False
+    used_tags: tuple[str, ...] = ()
+    used_digests: tuple[str, ...] = ()
     check: str = ""
 
 

@@ -81,7 +81,7 @@ def _policy(item: PolicyDocument, path: Path, locate: Locate) -> Policy:
 
 def _in_use(item: InUseDocument) -> InUseDemand:
     max_age = DEFAULT_MAX_AGE_MS if item.max_age is None else item.max_age
-    return InUseDemand(tuple(item.clusters), max_age, tuple(item.other_hosts or ()))
+    return InUseDemand(tuple(item.clusters), max_age, (tuple(item.other_hosts or ()),))
 
 
 def _limits(item: LimitsDocument | None) -> Limits:

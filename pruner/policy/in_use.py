@@ -15,28 +15,32 @@ class InUseDemand:
     """The proof that a policy asks for before anything goes.
 
     ``sources`` are the clusters (or other sources) that it has to cover, ``max_age`` in milliseconds how old
-    it may be, ``other_hosts`` globs of hosts that look like one of ours and are not.
+    it may be, ``other_hosts`` globs of hosts that look like one of ours and are not: of each policy that
+    asks, and only where all of them agree.
     """
 
     sources: tuple[str, ...] = ()
     max_age: int = DEFAULT_MAX_AGE_MS
-    other_hosts: tuple[str, ...] = ()
+    other_hosts: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(slots=True)
 class ImageUse:
     """Who uses which tags and digests of one image."""
 
-    tags: dict[str, list[str]] = field(default_factory=dict)
-    digests: dict[str, list[str]] = field(default_factory=dict)
+    tags: dict[str, dict[str, None]] = field(default_factory=dict)
+    digests: dict[str, dict[str, None]] = field(default_factory=dict)
+    any_tag: dict[str, None] = field(default_factory=dict)
+    """Who runs something of the image, and nobody knows which digest."""
 
-    def add(self, tag: str | None, digest: str | None, workload: str) -> None:
+    def add(self, tag: str | None, digest: str | None, workload: str, *, runs_unknown: bool = False) -> None:
         """Note one use."""
-        for names, name in ((self.tags, tag), (self.digests, digest)):
-            if name is not None:
-                users = names.setdefault(name, [])
-                if workload not in users:
-                    users.append(workload)
+        if tag is not None:
+            self.tags.setdefault(tag, {})[workload] = None
+        if digest is not None:
+            self.digests.setdefault(digest, {})[workload] = None
+        if runs_unknown:
+            self.any_tag[workload] = None
 
     def protected(self, tags: Iterable[Tag]) -> dict[str, str]:
         """The names of the tags that must stay, each with why; ``tags`` are all tags of the image."""
@@ -52,6 +56,8 @@ class ImageUse:
                 found[tag.name] = f"in use by {_users(self.tags[tag.name])}"
             elif (why := _by_digest(tag, digests)) is not None:
                 found[tag.name] = why
+            elif self.any_tag:
+                found[tag.name] = f"may be what {_users(self.any_tag)} runs: its node does not say the digest"
             elif nameless or (tag.digest is None and digests):
                 found[tag.name] = "may be an image that is in use: not all digests are known"
         return found
@@ -69,9 +75,9 @@ def _by_digest(tag: Tag, digests: Mapping[str, str]) -> str | None:
     return None
 
 
-def _users(users: list[str]) -> str:
+def _users(users: Mapping[str, None]) -> str:
     more = f" and {len(users) - 1} more" if len(users) > 1 else ""
-    return users[0] + more
+    return next(iter(users)) + more
 
 
 InUse = Mapping[tuple[str, str], ImageUse]

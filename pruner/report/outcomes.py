@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from pruner.engine.journal import (
     NOT_FINAL,
@@ -23,9 +22,6 @@ from pruner.plan.records import Entry
 
 MAX_TICKS = 2000
 CUT_OFF = "its DELETE was sent, and the run was cut off before an answer; resume the run to find out"
-
-
-_MAY_BE_LATER_OTHERWISE: Final = NOT_FINAL | {Status.FAILED}
 
 
 class RunRecord:
@@ -65,16 +61,20 @@ class RunRecord:
             del self.ticks[1::2]
 
 
-def read_outcomes(plan: Plan, journal: Path, record: RunRecord) -> Iterator[Outcome]:
+def read_outcomes(
+    plan: Plan, journal: Path, record: RunRecord, *, tries_failed_again: bool = False
+) -> Iterator[Outcome]:
     """Every target of the plan exactly once: first those that ended, in that order, then the rest.
 
-    ``record`` is complete when the iterator is exhausted.
+    ``record`` is complete when the iterator is exhausted. Where sessions try again what failed, as those of
+    a shard do, what the journal says last holds.
     """
     done, claimed = SeqSet(), SeqSet()
+    again = _tried_again(journal) if tries_failed_again else SeqSet()
     open_ended: dict[int, Outcome] = {}
     for line in read_journal(journal) if journal.exists() else ():
         if isinstance(line, Done):
-            if line.outcome.status in _MAY_BE_LATER_OTHERWISE:
+            if line.outcome.status in NOT_FINAL or line.seq in again:
                 open_ended[line.seq] = line.outcome
             else:
                 done.add(line.seq)
@@ -89,6 +89,17 @@ def read_outcomes(plan: Plan, journal: Path, record: RunRecord) -> Iterator[Outc
     for entry in plan.records():
         if isinstance(entry, Entry) and entry.seq not in done:
             yield _left_over(entry, open_ended.get(entry.seq), entry.seq in claimed, record)
+
+
+def _tried_again(journal: Path) -> SeqSet:
+    """The entries that failed and were taken up again."""
+    failed, again = SeqSet(), SeqSet()
+    for line in read_journal(journal) if journal.exists() else ():
+        if isinstance(line, Claim | Done) and line.seq in failed:
+            again.add(line.seq)
+        if isinstance(line, Done) and line.outcome.status is Status.FAILED:
+            failed.add(line.seq)
+    return again
 
 
 def _left_over(entry: Entry, known: Outcome | None, claimed: bool, record: RunRecord) -> Outcome:

@@ -45,21 +45,21 @@ class ShardRuns:
     runs: Sequence[RunDirectory]
     whole: Plan | None = None
     ends: list[ShardEnd] = field(default_factory=list)
-    _of: int = 0
+    name: str = field(init=False)
+    """What all of them are called by."""
+    _of: int = field(init=False)
 
     def __post_init__(self) -> None:
-        groups = {run.group for run in self.runs}
+        groups = {(run.group, run.shard and run.shard.of) for run in self.runs}
         shards = [run.shard for run in self.runs if run.shard is not None]
         if len(shards) != len(self.runs) or len(groups) != 1:
             raise InputError("only the runs of the shards of one plan can be put together in one report")
         if len(set(shards)) != len(shards):
             raise InputError("a run is named twice")
         self._of = shards[0].of
-
-    @property
-    def name(self) -> str:
-        """What all of them are called by."""
-        return self.runs[0].group
+        self.name = self.runs[0].group
+        # A directory without a journal is of somebody who never began.
+        self.runs = [run for run in self.runs if run.plan.exists() and run.journal.exists()]
 
     @property
     def missing(self) -> list[Shard]:
@@ -71,6 +71,8 @@ class ShardRuns:
     @property
     def plan(self) -> Plan:
         """The whole plan, or else what all of them have of it in common."""
+        if self.whole is None and not self.runs:
+            raise InputError("none of these shards was begun; name their plan with --plan")
         return self.whole or open_plan(self.runs[0].plan, allow_edited=True)
 
     def outcomes(self, record: RunRecord) -> Iterator[Outcome]:
@@ -82,7 +84,7 @@ class ShardRuns:
             assert run.shard is not None
             end = ShardEnd(run.shard, run.run_id, RunRecord(), StatusCounts())
             plan = open_plan(run.plan, allow_edited=True)
-            for outcome in read_outcomes(plan, run.journal, end.record):
+            for outcome in read_outcomes(plan, run.journal, end.record, tries_failed_again=True):
                 end.counts.count(outcome.status)
                 yield outcome
             self.ends.append(end)

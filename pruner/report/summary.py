@@ -97,10 +97,10 @@ class Summary(StatusCounts):
             self.failures.setdefault(cause, Failures(cause)).take(outcome)
 
 
-def summarise(plan: Plan, journal: Path) -> tuple[RunRecord, Summary]:
+def summarise(plan: Plan, journal: Path, *, tries_failed_again: bool = False) -> tuple[RunRecord, Summary]:
     """The totals of a run, without writing anything."""
     record, summary = RunRecord(), Summary()
-    for outcome in read_outcomes(plan, journal, record):
+    for outcome in read_outcomes(plan, journal, record, tries_failed_again=tries_failed_again):
         summary.take(outcome)
     return record, summary
 

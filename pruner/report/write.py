@@ -58,10 +58,13 @@ class Report:
         return self.folder / "report.json"
 
 
-def write_report(plan: Plan, journal: Path, folder: Path, run_id: str) -> Report:
+def write_report(
+    plan: Plan, journal: Path, folder: Path, run_id: str, *, tries_failed_again: bool = False
+) -> Report:
     """Write ``report.json``, ``outcomes.csv``, ``summary.md`` and ``report.html`` into ``folder``."""
     record = RunRecord()
-    return _write(plan, read_outcomes(plan, journal, record), record, folder, run_id)
+    outcomes = read_outcomes(plan, journal, record, tries_failed_again=tries_failed_again)
+    return _write(plan, outcomes, record, folder, run_id)
 
 
 def write_merged_report(shards: ShardRuns, folder: Path) -> Report:

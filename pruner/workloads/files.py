@@ -4,6 +4,7 @@ What stands for an image but is no whole reference (a placeholder, a Helm image 
 it is written: whether it may be one of ours is for the plan to say.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.references import DOCKER_HUB, host_of, parse_reference
 from pruner.workloads.objects import Usage
 
 MAX_BYTES: Final = 20 * 1024 * 1024
@@ -22,6 +24,7 @@ _MAX_DEPTH: Final = 100
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NO_TAG: Final = "<no tag>"
 """Stands for the tag that a Helm chart would choose."""
+_SCHEME: Final = re.compile(r"^(?:docker|docker-pullable|oci|https?)://")
 
 
 def read_references(source: str) -> list[Usage]:
@@ -64,55 +67,125 @@ def _is_plain(text: str) -> bool:
 
 def _lines(name: str, text: str) -> Iterator[Usage]:
     for number, line in _numbered(text):
-        yield Usage(f"{name}:{number}", line)
+        yield Usage(f"{name}:{number}", _SCHEME.sub("", line.strip("\"',")))
 
 
 def _yaml(name: str, text: str) -> Iterator[Usage]:
     try:
         for document in yaml.compose_all(text, Loader=_LOADER):
             if document is not None:
-                yield from _walk(name, document, set(), 0)
+                yield from _Document(name, document).usages()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
-        problem = getattr(error, "problem", None) or error
-        raise InputError(
-            f"{where}: neither references line by line nor YAML: {names.printable(str(problem))}"
-        ) from None
+        problem = names.printable(str(getattr(error, "problem", None) or error))
+        raise InputError(f"{where}: neither references line by line nor YAML: {problem}") from None
     except RecursionError:
         raise InputError(f"{name}: nested too deeply") from None
 
 
-def _walk(name: str, node: Node, seen: set[int], depth: int) -> Iterator[Usage]:
-    """The images below ``node``; what an alias names again is looked at once."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if depth > _MAX_DEPTH:
-        raise InputError(f"{name}:{node.start_mark.line + 1}: nested more than {_MAX_DEPTH} levels deep")
-    if isinstance(node, SequenceNode):
-        for item in node.value:
-            yield from _walk(name, item, seen, depth + 1)
-    elif isinstance(node, MappingNode):
+class _Document:
+    """One YAML document. What an alias names again is looked at once.
+
+    Whatever stands under a key that ends in ``image`` or ``images`` is an image, as is a map of
+    ``repository`` and ``tag``, and any other text that is a whole reference with a host.
+    """
+
+    def __init__(self, name: str, root: Node) -> None:
+        self._name = name
+        self._root = root
+        self._seen: set[int] = set()
+        self._registries: list[str] = []
+        """What charts put before images that name no registry themselves (``global.imageRegistry``)."""
+
+    def usages(self) -> list[Usage]:
+        """All of its images."""
+        found = list(self._walk(self._root, 0))
+        more = [
+            Usage(usage.workload, f"{registry}/{usage.reference}")
+            for usage in found
+            for registry in self._registries
+            if host_of(usage.reference) == DOCKER_HUB
+        ]
+        return found + more
+
+    def _where(self, node: Node) -> str:
+        return f"{self._name}:{node.start_mark.line + 1}"
+
+    def _walk(self, node: Node, depth: int) -> Iterator[Usage]:
+        if id(node) in self._seen:
+            return
+        self._seen.add(id(node))
+        if depth > _MAX_DEPTH:
+            raise InputError(f"{self._where(node)}: nested more than {_MAX_DEPTH} levels deep")
+        if isinstance(node, ScalarNode):
+            if _is_whole(node.value):
+                yield Usage(self._where(node), node.value)
+        elif isinstance(node, SequenceNode):
+            for item in node.value:
+                yield from self._walk(item, depth + 1)
+        elif isinstance(node, MappingNode):
+            yield from self._map(node, depth)
+
+    def _map(self, node: MappingNode, depth: int) -> Iterator[Usage]:
+        parts = _parts(node)
+        if "repository" in parts and ("tag" in parts or "digest" in parts):
+            yield Usage(self._where(node), _helm(parts["repository"], parts))
         for key, value in node.value:
-            if isinstance(key, ScalarNode) and key.value == "image":
-                yield from _image(name, value)
-            yield from _walk(name, value, seen, depth + 1)
+            name = key.value.lower() if isinstance(key, ScalarNode) else ""
+            if name in ("imageregistry", "global.imageregistry") and (text := _text_of(value)):
+                self._registries.append(text.rstrip("/"))
+            elif name.endswith(("image", "images")):
+                yield from self._image(value)
+            yield from self._walk(value, depth + 1)
+
+    def _image(self, node: Node) -> Iterator[Usage]:
+        self._seen.add(id(node))
+        if isinstance(node, ScalarNode):
+            if text := _text_of(node):
+                yield Usage(self._where(node), text)
+        elif isinstance(node, SequenceNode):
+            for item in node.value:
+                yield from self._image(item)
+        elif isinstance(node, MappingNode):
+            parts = _parts(node)
+            if repository := parts.get("repository") or parts.get("name"):
+                yield Usage(self._where(node), _helm(repository, parts))
+            elif reference := parts.get("reference"):
+                yield Usage(self._where(node), reference)
+            else:
+                for _, value in node.value:
+                    yield from self._image(value)
 
 
-def _image(name: str, node: Node) -> Iterator[Usage]:
-    where = f"{name}:{node.start_mark.line + 1}"
-    if isinstance(node, ScalarNode):
-        if node.value and node.tag == "tag:yaml.org,2002:str":
-            yield Usage(where, node.value)
-    elif isinstance(node, MappingNode):
-        parts = {
-            key.value: value.value
-            for key, value in node.value
-            if isinstance(key, ScalarNode) and isinstance(value, ScalarNode)
-        }
-        if repository := parts.get("repository") or parts.get("name"):
-            yield Usage(where, _helm(repository, parts))
+def _is_whole(text: str) -> bool:
+    """Whether a text, wherever it stands, is a reference that names its host."""
+    if "/" not in text or host_of(text) == DOCKER_HUB:
+        return False
+    try:
+        parse_reference(text)
+    except InputError:
+        return False
+    return True
+
+
+def _text_of(node: Node) -> str:
+    """A scalar's text, whatever its tag; nothing for null."""
+    is_null = not isinstance(node, ScalarNode) or node.tag == "tag:yaml.org,2002:null"
+    return "" if is_null else str(node.value)
+
+
+def _parts(node: MappingNode) -> dict[str, str]:
+    """The texts of a map, those of maps that are merged into it (``<<``) included."""
+    found: dict[str, str] = {}
+    for key, value in node.value:
+        if isinstance(key, ScalarNode) and key.value == "<<":
+            merged = value.value if isinstance(value, SequenceNode) else [value]
+            for item in merged:
+                if isinstance(item, MappingNode):
+                    found = {**_parts(item), **found}
+    own = {key.value: _text_of(value) for key, value in node.value if isinstance(key, ScalarNode)}
+    return found | {name: text for name, text in own.items() if text}
 
 
 def _helm(repository: str, parts: dict[str, str]) -> str:

@@ -13,7 +13,9 @@ import msgspec
 REVISIONS: Final = 10
 """The ReplicaSets of so many latest revisions of a Deployment are in use (revisionHistoryLimit's default)."""
 _REVISION: Final = "deployment.kubernetes.io/revision"
-_DIGEST: Final = re.compile(r"(?:[a-z-]+://)?(?:(?P<name>[^@\s]+)@)?(?P<digest>sha256:[0-9a-f]{64})")
+_DIGEST: Final = re.compile(
+    r"(?:[a-z-]+://)?(?:(?P<name>[^@\s]+)@)?(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
+)
 
 T = TypeVar("T")
 
@@ -24,6 +26,8 @@ class Usage(NamedTuple):
     workload: str
     reference: str
     digest: str | None = None
+    runs_unknown: bool = False
+    """Whether it runs, and its node says no digest that a registry knows."""
 
 
 class _Struct(msgspec.Struct, rename="camel"):
@@ -85,6 +89,12 @@ class _ContainerStatus(_Struct):
     name: str
     image: str = ""
     image_id: str = msgspec.field(name="imageID", default="")
+    state: dict[str, Any] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started, so that it runs something, whatever its image is called now."""
+        return bool(self.image_id) or "running" in (self.state or {})
 
 
 class _PodStatus(_Struct):
@@ -178,7 +188,8 @@ def _pods(pods: Iterable[_Pod]) -> Iterator[Usage]:
         for name, reference in pod.spec.images():
             status = running.get(name)
             named, digest = (None, None) if status is None else _running(status.image_id)
-            yield Usage(workload, reference, digest)
+            unknown = status is not None and status.runs and digest is None
+            yield Usage(workload, reference, digest, unknown)
             if named is not None and digest is not None:
                 # A node may have pulled it by another name, from a mirror, say.
                 yield Usage(workload, f"{named}@{digest}")
@@ -216,11 +227,13 @@ def _replica_sets(sets: Iterable[_Workload]) -> Iterator[Usage]:
         if item.spec.replicas is None or item.spec.replicas > 0:
             yield from _of_template(item.metadata.workload("ReplicaSet"), item.spec.template.spec)
             continue
-        owner = item.metadata.owner
-        key = f"{item.metadata.namespace}/{item.metadata.name if owner is None else owner.name}"
+        owner, name = item.metadata.owner, item.metadata.name
+        key = f"{item.metadata.namespace}/{name if owner is None else f'{owner.kind}/{owner.name}'}"
         idle.setdefault(key, []).append((_revision(item), item))
     for found in idle.values():
-        for _, item in sorted(found, key=lambda pair: pair[0])[-REVISIONS:]:
+        newest = sorted(found, key=lambda pair: pair[0])[-REVISIONS:]
+        # Of which revision is not known may be any.
+        for _, item in [pair for pair in found if pair[0] == 0 and pair not in newest] + newest:
             workload = f"{item.metadata.workload('ReplicaSet')} (an earlier revision)"
             yield from _of_template(workload, item.spec.template.spec)
 

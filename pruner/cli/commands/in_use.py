@@ -157,7 +157,7 @@ async def _read_clusters(clusters: Sequence[Cluster]) -> list[_Read]:
 
 def _save(sources: Sequence[_Read], output: Path, talk: Talk) -> ExitCode:
     uses = (
-        Use(item.source.name, usage.workload, usage.reference, usage.digest)
+        Use(item.source.name, usage.workload, usage.reference, usage.digest, usage.runs_unknown)
         for item in sources
         for usage in item.usages
     )

@@ -35,7 +35,9 @@ def command(ctx: click.Context, state_dir: str | None, form: str) -> int:
 
 def _row(run: RunDirectory) -> dict[str, Any]:
     try:
-        record, summary = summarise(open_plan(run.plan, allow_edited=True), run.journal)
+        record, summary = summarise(
+            open_plan(run.plan, allow_edited=True), run.journal, tries_failed_again=run.shard is not None
+        )
     except PrunerError as error:
         return {"run": run.run_id, "state": "unreadable", "targets": 0, "counts": {}, "error": str(error)}
     counts = {status.value: count for status, count in sorted(summary.counts.items()) if count}
@@ -60,7 +62,11 @@ def _show(rows: list[dict[str, Any]]) -> None:
 @command.command("prune", help="Remove old runs; those that are not complete stay unless --all.")
 @click.option("--older-than", callback=duration_option, default="90d", show_default=True, metavar="DURATION")
 @click.option(
-    "--keep", type=click.IntRange(0), default=20, show_default=True, help="So many latest runs stay."
+    "--keep",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="So many latest runs stay; all shards of a plan are one.",
 )
 @click.option("--all", "everything", is_flag=True, help="Also runs that could be resumed.")
 @state_option
@@ -68,9 +74,10 @@ def _show(rows: list[dict[str, Any]]) -> None:
 def prune(ctx: click.Context, older_than: int, keep: int, everything: bool, state_dir: str | None) -> int:
     """Remove runs by age and count."""
     runs = all_runs(state_directory(state_dir or ctx.meta["state_dir"]))
+    latest = set(list(dict.fromkeys(run.group for run in runs))[-keep:] if keep else ())
     limit = time.time() * 1000 - older_than
     removed = 0
-    for run in runs[: len(runs) - keep] if keep else runs:
+    for run in (run for run in runs if run.group not in latest):
         began = datetime.strptime(run.run_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
         if began.timestamp() * 1000 < limit and (everything or _row(run)["state"] == "complete"):
             with run_lock(run) as held:
