@@ -17,6 +17,7 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
 
     Readable by its owner only, unless ``mode`` says otherwise. Raises InputError when it cannot be written.
     """
+    _check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open_private(temporary) as file:
@@ -31,6 +32,18 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise InputError for what is no file, nor can become one: a device or a pipe is not to be replaced."""
+    if path.name in ("", "-"):
+        raise InputError(f"'{path}' cannot be written: name a file")
+    try:
+        is_file = path.is_file() or not path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    if not is_file:
+        raise InputError(f"{path} cannot be written: it is there, and is not a file")
 
 
 def open_private(path: Path, *, append: bool = False) -> IO[bytes]:

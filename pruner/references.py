@@ -55,7 +55,9 @@ def normal_place(text: str) -> str:
     host, slash, prefix = text.partition("/")
     found = normal_host(host)
     try:
-        if not _HOST.fullmatch(found):
+        # What has neither is a name of Docker Hub, and never a host.
+        names_host = "." in found or ":" in found or found == "localhost"
+        if not names_host or not _HOST.fullmatch(found):
             raise InputError("no such host can be")
         if slash:
             names.check_image(prefix)

@@ -147,6 +147,25 @@ def test_consent_is_asked_once_and_can_be_refused(planned, tmp_path):
     assert not list((tmp_path / "state" / "runs").iterdir())
 
 
+def test_consent_may_be_asked_in_its_own_time(planned, tmp_path):
+    emulator, _, connection, plan = planned
+
+    async def refuse(own):
+        await asyncio.sleep(0)
+        raise api.RefusedError("not on a Friday")
+
+    with pytest.raises(api.RefusedError, match="not on a Friday"):
+        asyncio.run(api.apply(plan, connection=connection, state_dir=tmp_path / "state", consent=refuse))
+    assert emulator.counters.deleted == 0
+
+
+@pytest.mark.parametrize("shard", [api.Shard(0, 3), api.Shard(5, 3)])
+def test_a_shard_that_there_is_not_is_an_error(planned, tmp_path, shard):
+    _, _, connection, plan = planned
+    with pytest.raises(api.InputError, match="is no shard"):
+        asyncio.run(api.apply(plan, connection=connection, state_dir=tmp_path / "state", shard=shard))
+
+
 def test_shards_are_applied_and_reported_together(planned, tmp_path):
     emulator, _, connection, plan = planned
     state = tmp_path / "state"

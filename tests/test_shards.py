@@ -307,6 +307,33 @@ def test_an_edited_plan_is_another_plan(planned):
     assert before < total
 
 
+def test_the_preview_of_a_shard_counts_the_shard(planned):
+    program, _, total = planned
+    done = shard(program, "1/4", "--dry-run", "--format", "markdown")
+    assert done.returncode == 0, done.stderr
+    part = open_plan(program.folder / "plan.jsonl")
+    number = sum(1 for target in targets(part) if Sharding(part, 4).of("acme", target.image) == 1)
+    assert f"{number} tags of 3 images would go, out of a plan of {total}." in done.stdout
+
+
+def test_each_shard_has_a_report_of_its_own_in_a_folder(planned):
+    program, _, _ = planned
+    for number in (1, 2):
+        assert shard(program, f"{number}/2", "--report", "reports").returncode == 0
+    assert sorted(path.name for path in (program.folder / "reports").iterdir()) == ["1of2", "2of2"]
+
+
+def test_a_run_that_is_on_is_called_running(planned):
+    program, emulator, _ = planned
+    gate = emulator.hold("DELETE")
+    process = program.start("apply", "plan.jsonl", "--yes", "--shard", "1/2", *FAST)
+    gate.wait()
+    assert "running" in program("runs").stdout
+    gate.open()
+    process.communicate(timeout=60)
+    assert "complete" in program("runs").stdout
+
+
 def test_missing_shards_are_named_and_counts_add_up(planned):
     program, _, total = planned
     assert shard(program, "1/3").returncode == 0

@@ -141,6 +141,12 @@ def test_metrics_are_served_while_the_run_is_on(planned):
     assert process.returncode == 0
 
 
+def test_metrics_are_served_over_ipv6(planned):
+    program, _, path = planned
+    done = program("run", path, "--yes", "--metrics-listen", "[::1]:0", *FAST)
+    assert done.returncode == 0, done.stderr
+
+
 def test_who_keeps_a_connection_open_does_not_keep_the_run(planned):
     program, emulator, path = planned
     gate = emulator.hold("DELETE")
@@ -172,6 +178,10 @@ def test_an_end_that_nobody_expected_is_shown_too(planned):
     ("arguments", "said"),
     [
         (["--metrics-file", "missing/pruner.prom"], "missing/pruner.prom cannot be written"),
+        (["--metrics-file", "/dev/full"], "/dev/full cannot be written: it is there, and is not a file"),
+        (["--metrics-file", "home"], "File 'home' is a directory"),
+        (["--metrics-file", "-"], "'-' cannot be written: name a file"),
+        (["--metrics-file", ""], "cannot be written: name a file"),
         (["--metrics-listen", "127.0.0.1"], "write HOST:PORT"),
         (["--metrics-listen", "127.0.0.1:99999"], "write HOST:PORT"),
         (["--metrics-listen", "192.0.2.1:9464"], "--metrics-listen 192.0.2.1:9464: "),

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -44,8 +44,15 @@ class Ended(NamedTuple):
     exit_code: ExitCode
 
 
-Consent = Callable[[Plan], None]
+Consent = Callable[[Plan], Awaitable[None] | None]
 """Looks at what is about to be carried out; RefusedError if that is not to be."""
+
+
+async def ask(consent: Consent, plan: Plan) -> None:
+    """Ask, whether the answer comes at once or later; RefusedError if it is no."""
+    answer = consent(plan)
+    if answer is not None:
+        await answer
 
 
 def allow(plan: Plan) -> None:
@@ -80,6 +87,8 @@ async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard 
     proved = check_plan(plan, options)
     if options.report_dir is not None:
         private_folder(options.report_dir)
+    if shard is not None:
+        shard.check()
     run = new_run(options.state, time.time()) if shard is None else shard_run(options.state, plan, shard)
     try:
         if shard is not None:
@@ -89,7 +98,7 @@ async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard 
         own = open_plan(run.plan, allow_edited=plan.edits.altered)
         if own.entries_left:
             check_grown(own, run, options.state, options.max_growth)
-        options.consent(own)
+        await ask(options.consent, own)
         return await _connected(own, run, proved, options, talk)
     finally:
         if shard is None:
@@ -129,11 +138,11 @@ async def _apply_shard(
     if progress.sessions:
         talk.say(f"Shard {shard}, run {run.run_id}: {counted(left, 'target')} of {own.entries_left:,} left")
         if left == 0:
-            return report_on(own, run, options.report_dir)
+            return report_on(own, run, _report_folder(run, options))
     else:
         # Guards are about the whole plan, whatever it is cut into.
         check_grown(plan, run, options.state, options.max_growth)
-        options.consent(own)
+        await ask(options.consent, own)
     return await _connected(own, run, proved, options, talk)
 
 
@@ -219,7 +228,14 @@ async def carry_out(
     if proof_seconds is not None:
         helpers.append(StopAt(proof_seconds, "what is in use was read too long ago by now: look it up again"))
     await execute(connections, plan, run, options.state, options.execution, talk, in_use, helpers)
-    return report_on(plan, run, options.report_dir)
+    return report_on(plan, run, _report_folder(run, options))
+
+
+def _report_folder(run: RunDirectory, options: ApplyOptions) -> Path | None:
+    """Where the report goes; each shard has a folder of its own there."""
+    if options.report_dir is None or run.shard is None:
+        return options.report_dir
+    return options.report_dir / f"{run.shard.number}of{run.shard.of}"
 
 
 def report_on(plan: Plan, run: RunDirectory, folder: Path | None = None) -> Ended:

@@ -1,5 +1,6 @@
 """Serving metrics to Prometheus while a run is on."""
 
+import socket
 import socketserver
 import threading
 from collections.abc import Callable
@@ -15,6 +16,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     # Nobody who keeps a connection open keeps the end of a run waiting.
     daemon_threads = True
     block_on_close = False
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -38,8 +43,9 @@ class MetricsServer:
             start("200 OK", [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
             return [scrape()]
 
+        kind = _Server6 if ":" in host else _Server
         try:
-            self._server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
+            self._server = make_server(host, port, answer, server_class=kind, handler_class=_Quiet)
         except OSError as error:
             raise InputError(f"--metrics-listen {host}:{port}: {error.strerror or error}") from None
         self.port = self._server.server_port

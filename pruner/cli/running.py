@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pruner.app.applying import ApplyOptions, Ended, carry_out, check_again, check_grown, forget_unused
+from pruner.app.applying import ApplyOptions, Ended, ask, carry_out, check_again, check_grown, forget_unused
 from pruner.app.connections import Connections
 from pruner.app.executing import Helper, kept_registries
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
@@ -144,7 +144,7 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
             await connections.open_doors(kept_registries(plan, options.execution))
             if plan.entries_left:
                 check_grown(plan, run, state, options.max_growth)
-            applying.consent(plan)
+            await ask(applying.consent, plan)
             left = check_again(plan, proved, applying)
             ended = await carry_out(connections, plan, run, applying, talk, in_use, left)
             return finish(ended, options, talk)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pruner.cli.metrics_server import MetricsServer
 
 EVERY_SECONDS: Final = 15.0
+_MOST_READ: Final = 1024 * 1024
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -151,7 +152,10 @@ class Watch:
 
 def _last_success(path: Path) -> float | None:
     try:
-        return last_success_of(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            return None
+        with path.open(encoding="utf-8") as file:
+            return last_success_of(file.read(_MOST_READ))
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -19,6 +19,7 @@ from pruner.plan.records import Entry, Footer, Freed, FreedTotal, Header, ImageR
 
 BUCKETS: Final = 16_384
 MOST_SHARDS: Final = 1_000
+_RULE: Final = f"write which of how many, as in 3/16 (1/1 to {MOST_SHARDS}/{MOST_SHARDS})"
 _TEXT: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 
 
@@ -35,10 +36,16 @@ class Shard(NamedTuple):
     def parse(cls, text: str) -> "Shard":
         """Read ``3/16``; InputError if it is no shard."""
         match = _TEXT.fullmatch(text)
-        shard = cls(int(match[1]), int(match[2])) if match is not None else cls(0, 0)
-        if not 1 <= shard.number <= shard.of <= MOST_SHARDS:
-            raise InputError(f"'{text[:40]}' is no shard; write which of how many, as in 3/16")
+        if match is None:
+            raise InputError(f"'{text[:40]}' is no shard; {_RULE}")
+        shard = cls(int(match[1]), int(match[2]))
+        shard.check()
         return shard
+
+    def check(self) -> None:
+        """Raise InputError if there is no such shard."""
+        if not 1 <= self.number <= self.of <= MOST_SHARDS:
+            raise InputError(f"'{self}' is no shard; {_RULE}")
 
 
 class Sharding:

@@ -40,6 +40,8 @@ CSV_COLUMNS: Final = (
 def totals_text(plan: Plan) -> str:
     """One sentence: how much goes and how much stays."""
     footer = plan.footer
+    if plan.entries_left < footer.entries:
+        return _part_text(plan)
     missing = sum(1 for record in plan.records() if isinstance(record, Entry) and record.missing)
     going = plan.entries_left - missing
     parts = [
@@ -50,6 +52,18 @@ def totals_text(plan: Plan) -> str:
     if missing:
         parts.append(f"{counted(missing, 'target')} already gone")
     return f"{', '.join(parts)}. The tags that go refer to {size_text(footer.bytes)}."
+
+
+def _part_text(plan: Plan) -> str:
+    """The same of a shard, or of a plan that deletions were removed from."""
+    images = going = size = 0
+    for _, entries in plan.streamed_images():
+        images += 1
+        for entry in entries:
+            going += not entry.missing
+            size += entry.size or 0
+    what = f"{counted(going, 'tag')} of {counted(images, 'image')} would go"
+    return f"{what}, out of a plan of {plan.footer.entries:,}. They refer to {size_text(size)}."
 
 
 def freed_text(plan: Plan) -> str:

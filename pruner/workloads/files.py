@@ -24,6 +24,15 @@ _MAX_DEPTH: Final = 100
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NO_TAG: Final = "<no tag>"
 """Stands for the tag that a Helm chart would choose."""
+_PAIRS: Final = (
+    ("repository", "tag"),
+    ("image", "tag"),
+    ("name", "newTag"),
+    ("newName", "newTag"),
+    ("imageRepository", "imageTag"),
+)
+"""Keys that say a reference together."""
+_NUMBER: Final = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _SCHEME: Final = re.compile(r"^(?:docker|docker-pullable|oci|https?)://")
 
 
@@ -120,7 +129,7 @@ class _Document:
             raise InputError(f"{self._where(node)}: nested more than {_MAX_DEPTH} levels deep")
         if isinstance(node, ScalarNode):
             if _is_whole(node.value):
-                yield Usage(self._where(node), node.value)
+                yield self._usage(node, node.value)
         elif isinstance(node, SequenceNode):
             for item in node.value:
                 yield from self._walk(item, depth + 1)
@@ -129,8 +138,8 @@ class _Document:
 
     def _map(self, node: MappingNode, depth: int) -> Iterator[Usage]:
         parts = _parts(node)
-        if "repository" in parts and ("tag" in parts or "digest" in parts):
-            yield Usage(self._where(node), _helm(parts["repository"], parts))
+        for name in _assembled(parts):
+            yield Usage(self._where(node), name)
         for key, value in node.value:
             name = key.value.lower() if isinstance(key, ScalarNode) else ""
             if name in ("imageregistry", "global.imageregistry") and (text := _text_of(value)):
@@ -139,23 +148,51 @@ class _Document:
                 yield from self._image(value)
             yield from self._walk(value, depth + 1)
 
+    def _usage(self, node: Node, text: str) -> Usage:
+        """A use by a single text; without a tag, that may stand in a key beside it, and be any."""
+        rest = text.rpartition("/")[2]
+        return Usage(self._where(node), text, None, ":" not in rest and "@" not in rest)
+
     def _image(self, node: Node) -> Iterator[Usage]:
         self._seen.add(id(node))
         if isinstance(node, ScalarNode):
-            if text := _text_of(node):
-                yield Usage(self._where(node), text)
+            if text := _text_of(node).strip():
+                yield self._usage(node, text)
         elif isinstance(node, SequenceNode):
             for item in node.value:
                 yield from self._image(item)
         elif isinstance(node, MappingNode):
-            parts = _parts(node)
-            if repository := parts.get("repository") or parts.get("name"):
-                yield Usage(self._where(node), _helm(repository, parts))
-            elif reference := parts.get("reference"):
-                yield Usage(self._where(node), reference)
-            else:
-                for _, value in node.value:
-                    yield from self._image(value)
+            yield from self._image_map(node)
+
+    def _image_map(self, node: MappingNode) -> Iterator[Usage]:
+        parts = _parts(node)
+        repository = parts.get("repository") or parts.get("name")
+        if found := _assembled(parts):
+            for name in found:
+                yield Usage(self._where(node), name)
+        elif repository:
+            yield Usage(self._where(node), _helm(repository, parts))
+        elif reference := parts.get("reference"):
+            yield Usage(self._where(node), reference)
+        else:
+            for _, value in node.value:
+                yield from self._image(value)
+
+
+def _assembled(parts: dict[str, str]) -> list[str]:
+    """The references that a map says in parts: ``repository``, say, and ``tag`` or ``digest``."""
+    found = []
+    for place, tag in _PAIRS:
+        repository = parts.get(place, "")
+        if repository and (parts.get(tag) or parts.get("digest")):
+            own = parts | {"tag": parts.get(tag, "")}
+            found.append(_helm(repository, own))
+            if "name" in parts and place == "repository":
+                found.append(_helm(f"{repository}/{parts['name']}", own))
+            if _NUMBER.fullmatch(own["tag"]):
+                # A template may print such a tag as the number that it is.
+                found.append(_helm(repository, own | {"tag": f"{float(own['tag']):g}"}))
+    return list(dict.fromkeys(found))
 
 
 def _is_whole(text: str) -> bool:

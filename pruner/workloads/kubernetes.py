@@ -5,6 +5,7 @@ missing is no list. Needs ``kubernetes-asyncio``, which knows kubeconfig files a
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def contexts_of(kubeconfig: Path | None) -> tuple[list[str], str | None]:
     where = str(kubeconfig) if kubeconfig is not None else "the kubeconfig file"
     try:
         found, current = config.list_kube_config_contexts(None if kubeconfig is None else str(kubeconfig))
-        return [item["name"] for item in found], None if current is None else current["name"]
+        return [str(item["name"]) for item in found], None if current is None else str(current["name"])
     except Exception as error:
         # The library lets through whatever YAML, files and its own checks raise.
         raise InputError(f"{where} cannot be used: {names.printable(str(error), 300)}") from None
@@ -78,24 +79,42 @@ async def read_cluster(
     """What a cluster uses, and what could not be read of it, in sentences."""
     client = _library().client
     try:
-        configuration = await _configured(cluster)
+        async with asyncio.timeout(cluster.timeout):
+            configuration = await _configured(cluster)
+    except TimeoutError:
+        return [], [f"no way to log in within {cluster.timeout:g} s"]
     except Exception as error:
-        return [], [f"no way to log in: {names.printable(str(error), 300)}"]
+        return [], [f"no way to log in: {names.printable(str(error) or type(error).__name__, 300)}"]
     if (doubt := _doubt(configuration)) is not None:
         return [], [doubt]
-    async with client.ApiClient(configuration) as api:
-        reader = _Reader(api, cluster.timeout, sleep)
-        found = await asyncio.gather(*(reader.read(kind) for kind in KINDS), return_exceptions=True)
+    try:
+        async with client.ApiClient(configuration) as api:
+            reader = _Reader(api, cluster.timeout, sleep)
+            found = await asyncio.gather(*(reader.read(kind) for kind in KINDS), return_exceptions=True)
+    except (OSError, ValueError) as error:
+        # What a kubeconfig file names as certificates and keys is none.
+        return [], [f"the connection cannot be made: {names.printable(str(error), 300)}"]
+    return _together(found)
+
+
+def _together(found: Sequence[list[Usage] | BaseException]) -> tuple[list[Usage], list[str]]:
+    """All usages, and what is missing: each reason once."""
     usages: list[Usage] = []
-    missing: list[str] = []
+    reasons: dict[str, list[str]] = {}
     for kind, result in zip(KINDS, found, strict=True):
-        if isinstance(result, ClusterError):
-            missing.append(f"{kind.resource}: {result}")
+        if isinstance(result, Exception):
+            text = str(result) if isinstance(result, ClusterError) else f"{type(result).__name__}: {result}"
+            reasons.setdefault(names.printable(text, 400), []).append(kind.resource)
         elif isinstance(result, BaseException):
             raise result
         else:
             usages += result
-    return usages, missing
+    if not usages and not reasons:
+        return [], ["nothing there uses any image; is it the right cluster?"]
+    return usages, [
+        reason if len(kinds) == len(KINDS) else f"{', '.join(kinds)}: {reason}"
+        for reason, kinds in reasons.items()
+    ]
 
 
 def _library() -> Any:
@@ -105,6 +124,10 @@ def _library() -> Any:
         import kubernetes_asyncio.config
     except ImportError:
         raise InputError(MISSING_EXTRA) from None
+    # What it logs, plugins' output included, is said in a sentence of ours.
+    logger = logging.getLogger("kubernetes_asyncio")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
     return kubernetes_asyncio
 
 

@@ -124,7 +124,7 @@ def _clusters(kubeconfig: Path | None, contexts: tuple[str, ...], timeout: float
     for text in contexts:
         name, equals, context = (text, "=", text) if text in known else text.partition("=")
         if not equals or context not in known:
-            there = ", ".join(known) or "none"
+            there = ", ".join(names.printable(item, 60) for item in known[:20]) or "none"
             raise InputError(
                 f"context '{names.printable(context or text)}' is not in the kubeconfig file (there: {there})"
             )

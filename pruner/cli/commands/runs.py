@@ -13,7 +13,8 @@ from pruner.engine.lock import run_lock
 from pruner.engine.runs import RunDirectory, all_runs, state_directory
 from pruner.errors import PrunerError
 from pruner.plan.file import open_plan
-from pruner.report.summary import run_state, summarise
+from pruner.report.outcomes import RunRecord
+from pruner.report.summary import Summary, run_state, summarise
 from pruner.report.text import counted
 
 
@@ -43,10 +44,15 @@ def _row(run: RunDirectory) -> dict[str, Any]:
     counts = {status.value: count for status, count in sorted(summary.counts.items()) if count}
     return {
         "run": run.run_id,
-        "state": run_state(record, summary),
+        "state": _state(run, record, summary),
         "targets": summary.total,
         "counts": counts,
     }
+
+
+def _state(run: RunDirectory, record: RunRecord, summary: Summary) -> str:
+    with run_lock(run) as held:
+        return run_state(record, summary) if held else "running"
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
