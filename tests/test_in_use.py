@@ -388,7 +388,7 @@ def test_a_file_that_is_not_whole_proves_nothing(tmp_path, change, said):
         ("image: r.io/a\ntag: 2\n", ["1 r.io/a:2", "1 r.io/a"]),
         ("image: {repository: r.io/a, tag: 1.10}\n", ["1 r.io/a:1.10", "1 r.io/a:1.1"]),
         ("image: {repository: r.io/a, name: b, tag: x}\n", ["1 r.io/a:x", "1 r.io/a/b:x"]),
-        ("images:\n- {name: a, newName: r.io/b, newTag: x}\n", ["2 a:x", "2 r.io/b:x", "2 r.io/b"]),
+        ("images:\n- {name: a, newName: r.io/b, newTag: x}\n", ["2 a:x", "2 r.io/b:x"]),
         ("imageRepository: r.io/a\nimageTag: x\n", ["1 r.io/a:x", "1 r.io/a"]),
         (f"image: {{repository: web, digest: '{digest('1')}'}}\n", [f"1 web@{digest('1')}"]),
         (
