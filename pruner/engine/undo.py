@@ -6,7 +6,9 @@ It can work until the registry collects what has lost its tag.
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 
 from pruner.engine.keeping import Keeper, KeepError
@@ -62,6 +64,11 @@ class Undoer:
         self._force = force
         self._dry_run = dry_run
         self._unreachable = 0
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    def _lock_of(self, digest: str) -> anyio.Lock:
+        """Each manifest is put by one at a time: distribution 2.8 may take two for a broken upload."""
+        return self._locks.setdefault(digest, anyio.Lock())
 
     def depth_of(self, digest: str) -> int:
         """After how many others a kept manifest has to be put back: what it belongs to, and so on."""
@@ -142,8 +149,10 @@ class Undoer:
         """Put the parts and then the whole; what is wrong afterwards, or None."""
         *children, whole = parts
         for child in children:
-            if not await door.has(target.image, child.digest):
-                await door.put(target.image, child.digest, child)
-        await door.put(target.image, target.tag, whole)
+            async with self._lock_of(child.digest):
+                if not await door.has(target.image, child.digest):
+                    await door.put(target.image, child.digest, child)
+        async with self._lock_of(whole.digest):
+            await door.put(target.image, target.tag, whole)
         now = await door.digest_of(target)
         return None if now == whole.digest else f"it points to {now or 'nothing'} after it was put back"

@@ -1,0 +1,58 @@
+"""Putting back side by side: what several tags have in common is put by one at a time."""
+
+import asyncio
+import hashlib
+from collections import Counter
+
+from pruner.engine.manifest_store import ManifestStore
+from pruner.engine.undo import Restored, Undoer
+from pruner.model import Target
+from pruner.registry.base import KeptManifest
+
+
+def manifest(text, children=()):
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return KeptManifest(digest, "application/json", text.encode(), tuple(child.digest for child in children))
+
+
+class Door:
+    """A registry that takes a manifest for broken while the same one is being put by somebody else."""
+
+    def __init__(self):
+        self.there = {}
+        self.putting = Counter()
+        self.puts = Counter()
+
+    async def digest_of(self, target):
+        return self.there.get(target.tag)
+
+    async def has(self, image, digest):
+        await asyncio.sleep(0)
+        return digest in self.there
+
+    async def has_blob(self, image, digest):
+        return True
+
+    async def put(self, image, reference, kept):
+        self.putting[kept.digest] += 1
+        assert self.putting[kept.digest] == 1, "two at once"
+        await asyncio.sleep(0)
+        self.putting[kept.digest] -= 1
+        self.puts[kept.digest] += 1
+        self.there[reference] = kept.digest
+
+
+async def test_what_tags_have_in_common_is_put_by_one_at_a_time(tmp_path):
+    part = manifest("part")
+    wholes = [manifest(f"index {number}", [part]) for number in range(5)]
+    store = ManifestStore.create(tmp_path / "manifests.sqlite3", ["lab"])
+    await store.add([part, *wholes])
+    door = Door()
+    undoer = Undoer({"lab": door}, store)
+    names = [(whole, f"t{number}-{name}") for number, whole in enumerate(wholes) for name in "ab"]
+    tags = [(Target("lab", "multi", name), whole.digest) for whole, name in names]
+    outcomes = await asyncio.gather(*(undoer.restore(target, digest) for target, digest in tags))
+    store.close()
+    assert {outcome.status for outcome in outcomes} == {Restored.RESTORED}
+    assert door.puts[part.digest] == 1
+    assert all(door.there[target.tag] == digest for target, digest in tags)
