@@ -26,6 +26,7 @@ from pruner.app.listing import InventorySize, write_inventory
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
 from pruner.app.planning import Source, explain_tags, make_plan
 from pruner.app.saying import Say, Silent
+from pruner.engine.gate import GateTotals
 from pruner.engine.runs import find_run, runs_of_group, shard_group, state_directory
 from pruner.errors import (
     CredentialsError,
@@ -348,12 +349,12 @@ def _raise_of(progresses: _Progresses | None) -> None:
 
 
 def _progress(working: Working) -> Progress:
-    stats, gates = working.state.stats, working.gates
+    stats, totals = working.state.stats, GateTotals.of(working.gates)
     return Progress(
         stats.done,
         stats.total,
         dict(stats.statuses),
-        sum(gate.granted for gate in gates),
-        sum(gate.refusals for gate in gates),
-        sum(gate.pacer.rate for gate in gates),
+        totals.granted,
+        totals.refusals,
+        totals.rate,
     )

@@ -4,11 +4,14 @@ import contextlib
 import errno
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from pruner.errors import InputError
+
+STDIN: Final = "-"
 
 
 @contextlib.contextmanager
@@ -44,6 +47,25 @@ def _check_replaceable(path: Path) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
     if not is_file:
         raise InputError(f"{path} cannot be written: it is there, and is not a file")
+
+
+def read_text(source: str, most_bytes: int) -> str:
+    """The text of a file, or of standard input (``-``); InputError if it is too large, or none."""
+    name = "<stdin>" if source == STDIN else source
+    try:
+        if source == STDIN:
+            data = sys.stdin.buffer.read(most_bytes + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
+    if len(data) > most_bytes:
+        raise InputError(f"{name}: larger than {most_bytes // 1024**2} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: not UTF-8 text") from None
 
 
 def open_private(path: Path, *, append: bool = False) -> IO[bytes]:

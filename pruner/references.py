@@ -56,8 +56,7 @@ def normal_place(text: str) -> str:
     found = normal_host(host)
     try:
         # What has neither is a name of Docker Hub, and never a host.
-        names_host = "." in found or ":" in found or found == "localhost"
-        if not names_host or not _HOST.fullmatch(found):
+        if not _marks_host(found) or not _HOST.fullmatch(found):
             raise InputError("no such host can be")
         if slash:
             names.check_image(prefix)
@@ -91,7 +90,12 @@ def parse_reference(text: str) -> ImageReference:
 
 def _names_host(text: str) -> bool:
     first, slash, _ = text.partition("/")
-    return bool(slash) and (bool(set(".:$[") & set(first)) or first == "localhost")
+    return bool(slash) and _marks_host(first)
+
+
+def _marks_host(first: str) -> bool:
+    """Whether the first part of a reference is a host (or stands for one), and no name of Docker Hub."""
+    return bool(set(".:$[") & set(first)) or first == "localhost"
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:

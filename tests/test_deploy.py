@@ -16,6 +16,7 @@ import yaml
 from conftest import policy_text, seed
 from kustomization import containers, documents, pod_templates, render
 from test_readme import ROOT
+from test_watching import METRICS
 
 from pruner.cli.main import COMMANDS
 from pruner.errors import ExitCode
@@ -298,22 +299,6 @@ OUTCOMES = {"deleted", "gone", "changed", "failed", "unknown", "not_attempted"}
 GUARDS = {
     *("max_deletions", "max_deletions_per_image", "max_deletions_per_registry", "max_share", "max_growth"),
     *("max_age", "in_use", "lock", "confirmation", "other"),
-}
-METRICS = {
-    "pruner_targets_total",
-    "pruner_requests_total",
-    "pruner_requests_refused_total",
-    "pruner_retries_total",
-    "pruner_plan_targets",
-    "pruner_requests_in_flight",
-    "pruner_rate_requests_per_second",
-    "pruner_rate_ceiling_requests_per_second",
-    "pruner_run_refused",
-    "pruner_last_run_timestamp_seconds",
-    "pruner_last_run_exit_code",
-    "pruner_last_run_duration_seconds",
-    "pruner_last_success_timestamp_seconds",
-    "pruner_build_info",
 }
 OBSERVABILITY = DEPLOY / "observability"
 

@@ -31,12 +31,14 @@ from kube_server import (
 from test_end_to_end import FAST, deleted, write
 
 from pruner import api
+from pruner.app.options import InUseOptions
+from pruner.app.proving import prove_again
 from pruner.engine.recheck import compare
 from pruner.errors import InputError, RefusedError
 from pruner.model import Action, Links, ReasonKind, Status, Tag, Target
-from pruner.plan.in_use import Proof, Resolver, check_planned, check_proof, resolver
+from pruner.plan.in_use import Proof, Resolver, check_proof, resolver
 from pruner.plan.in_use_file import InUseFile, Source, Use, write_in_use
-from pruner.plan.records import Entry, ImageRecord, InUseFacts, RegistryFacts
+from pruner.plan.records import Entry, Header, ImageRecord, InUseFacts, RegistryFacts
 from pruner.policy.conditions import NameMatches
 from pruner.policy.in_use import ImageUse, InUseDemand
 from pruner.policy.policy import ExplicitTarget, Hold, Rule
@@ -326,6 +328,11 @@ def test_what_is_missing_of_a_proof_is_named(given_, said):
 
 def test_a_proof_that_covers_everything_is_accepted():
     check_proof(proof(("prod", NOW - HOUR), ("compose", NOW)), InUseDemand(("prod",)), NOW)
+
+
+def check_planned(facts, now, max_age=None):
+    header = Header("", 1, "", "", (), {}, NOW, NOW, {}, facts)
+    return prove_again(header, InUseOptions((), max_age), now)
 
 
 def test_a_plan_s_own_proof_gets_too_old():

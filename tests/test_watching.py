@@ -33,6 +33,24 @@ ALL = policy_text(extra="    limits: {keep_at_least: 0}\n")
 SECRET = "correct horse battery staple"
 PATH = "/hook/T0KEN-IN-THE-PATH"
 
+METRICS = {
+    "pruner_targets_total",
+    "pruner_requests_total",
+    "pruner_requests_refused_total",
+    "pruner_retries_total",
+    "pruner_plan_targets",
+    "pruner_requests_in_flight",
+    "pruner_rate_requests_per_second",
+    "pruner_rate_ceiling_requests_per_second",
+    "pruner_run_refused",
+    "pruner_last_run_timestamp_seconds",
+    "pruner_last_run_exit_code",
+    "pruner_last_run_duration_seconds",
+    "pruner_last_success_timestamp_seconds",
+    "pruner_build_info",
+}
+"""All that a run shows."""
+
 
 @pytest.fixture
 def planned(program, emulated):
@@ -246,22 +264,7 @@ def test_names_and_labels_follow_the_conventions():
     numbers = RunNumbers({Status.DELETED: 3}, ended_at=1e9, last_success=1e9, refused_by=("max_share",))
     text = exposition(numbers).decode()
     found = parsed(text)
-    assert {name for name, *_ in found} == {
-        "pruner_targets_total",
-        "pruner_requests_total",
-        "pruner_requests_refused_total",
-        "pruner_retries_total",
-        "pruner_plan_targets",
-        "pruner_requests_in_flight",
-        "pruner_rate_requests_per_second",
-        "pruner_rate_ceiling_requests_per_second",
-        "pruner_run_refused",
-        "pruner_last_run_timestamp_seconds",
-        "pruner_last_run_exit_code",
-        "pruner_last_run_duration_seconds",
-        "pruner_last_success_timestamp_seconds",
-        "pruner_build_info",
-    }
+    assert {name for name, *_ in found} == METRICS
     assert {labels[0] for name, *labels in found if name == "pruner_run_refused"} == set(GUARDS)
     assert last_success_of(text) == 1e9
     assert last_success_of("pruner_last_success_timestamp_seconds x\n") is None

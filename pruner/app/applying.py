@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,17 +12,16 @@ from pruner.app.connections import Connections
 from pruner.app.executing import Helper, StopAt, execute
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
 from pruner.app.places import endpoint_asked_for
-from pruner.app.proving import Proved, expires_at, prove_again
+from pruner.app.proving import Proved, prove_again
 from pruner.app.saying import Say
 from pruner.engine.history import planned_before
 from pruner.engine.journal import Progress
-from pruner.engine.presence import presence
+from pruner.engine.presence import Presence, presence
 from pruner.engine.runs import RunDirectory, new_run, shard_run
 from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import check_age, check_growth
-from pruner.plan.in_use import check_planned, check_proof
 from pruner.plan.inventory import check_registries
 from pruner.plan.settings import check_endpoint, settings_of
 from pruner.plan.shards import Shard, write_shard
@@ -112,16 +112,14 @@ def check_again(plan: Plan, proved: Proved | None, options: ApplyOptions) -> flo
     """
     now = int(time.time() * 1000)
     check_age(plan.header, options.max_age, now)
-    if proved is not None:
-        check_proof(proved.proof, proved.demand, now)
-    else:
-        check_planned(plan.header.in_use, now, options.in_use.max_age)
-    until = expires_at(plan.header, proved, options.in_use.max_age)
-    return None if until is None else (until - now) / 1000
+    if proved is None:
+        return None
+    proved.check(now)
+    return (proved.expires_at - now) / 1000
 
 
 def check_plan(plan: Plan, options: ApplyOptions) -> Proved | None:
-    """What can be said without the registry; the proof of what is in use, if there is a new one."""
+    """What can be said without the registry; the proof of what is in use, if there is one."""
     now = int(time.time() * 1000)
     check_age(plan.header, options.max_age, now)
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
@@ -133,7 +131,7 @@ async def _apply_shard(
 ) -> Ended:
     """Begin the shard's run, or go on with it, or say that it is complete."""
     own = _own_plan(plan, shard, run)
-    progress = Progress.of(run.journal, tries_failed_again=True)
+    progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
     left = own.entries_left - progress.done.count
     if progress.sessions:
         talk.say(f"Shard {shard}, run {run.run_id}: {counted(left, 'target')} of {own.entries_left:,} left")
@@ -164,7 +162,7 @@ async def resume_run(run: RunDirectory, options: ApplyOptions, talk: Say) -> End
 
     InputError for a run that was never confirmed, RefusedError for one that was undone or is too old.
     """
-    progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
+    progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
     if not progress.sessions:
         # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
         raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
@@ -190,17 +188,18 @@ async def _connected(
     """Execute over connections of one's own, sharing what the account may send with other shards."""
     left = check_again(plan, proved, options)
     settings = settings_of(plan.header.registries)
-    if run.shard is None:
-        async with Connections(options.connection, settings, talk, state=options.state) as connections:
-            in_use = await connect(connections, plan, proved)
-            return await carry_out(connections, plan, run, options, talk, in_use, left)
-    with presence(options.state, run.group, run.shard).entered() as present:
+    with _among_shards(run, options) as present:
         async with Connections(
             options.connection, settings, talk, state=options.state, presence=present
         ) as connections:
             await connections.take_part()
             in_use = await connect(connections, plan, proved)
             return await carry_out(connections, plan, run, options, talk, in_use, left)
+
+
+def _among_shards(run: RunDirectory, options: ApplyOptions) -> AbstractContextManager[Presence | None]:
+    """Being there for other shards; a whole plan is carried out alone."""
+    return nullcontext() if run.shard is None else presence(options.state, run.group, run.shard).entered()
 
 
 async def connect(connections: Connections, plan: Plan, proved: Proved | None = None) -> InUse:
@@ -241,8 +240,13 @@ def _report_folder(run: RunDirectory, options: ApplyOptions) -> Path | None:
 def report_on(plan: Plan, run: RunDirectory, folder: Path | None = None) -> Ended:
     """Write the report of a run that has ended; ReportError if that is not possible."""
     try:
-        is_shard = run.shard is not None
-        report = write_report(plan, run.journal, folder or run.path, run.run_id, tries_failed_again=is_shard)
+        report = write_report(
+            plan,
+            run.journal,
+            folder or run.path,
+            run.run_id,
+            tries_failed_again=run.tries_failed_again,
+        )
     except InputError as error:
         raise ReportError(
             f"the run has ended, but its report {error}; nothing is lost: pruner report {run.run_id}"

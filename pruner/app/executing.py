@@ -17,7 +17,7 @@ from pruner.app.connections import Connections
 from pruner.app.options import ExecutionOptions
 from pruner.app.saying import Say
 from pruner.engine.executor import Executor, ExecutorSettings
-from pruner.engine.gate import Gate
+from pruner.engine.gate import Gate, GateTotals
 from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
 from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.runs import RunDirectory
@@ -69,7 +69,7 @@ async def execute(
         if not held:
             raise _busy(run)
         keeper = await _keeper(connections, plan, run, stack, options)
-        progress = Progress.of(run.journal, tries_failed_again=run.shard is not None)
+        progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
         journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
@@ -143,16 +143,16 @@ async def _tick(journal: Journal, state: RunState, connections: Connections) -> 
     gates = connections.gates
     while True:
         await anyio.sleep(TICK_SECONDS)
-        rate = sum(gate.pacer.rate for gate in gates)
+        totals = GateTotals.of(gates)
         try:
             journal.write(
                 Tick(
                     int(time.time() * 1000),
                     state.stats.done,
-                    sum(gate.granted for gate in gates),
-                    sum(gate.refusals for gate in gates),
-                    sum(gate.in_flight for gate in gates),
-                    0.0 if rate == float("inf") else round(rate, 2),
+                    totals.granted,
+                    totals.refusals,
+                    totals.in_flight,
+                    0.0 if totals.rate == float("inf") else round(totals.rate, 2),
                 )
             )
         except JournalWriteError as error:
@@ -180,7 +180,7 @@ def _end(
     kind = state.stop_kind
     stats = {
         "requests": connections.requests_sent - requests_before,
-        "throttled": sum(gate.refusals for gate in connections.gates),
+        "throttled": GateTotals.of(connections.gates).refusals,
         "retries": state.stats.retries,
         "seconds": round(seconds, 3),
     }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from pruner.app.options import InUseOptions
-from pruner.plan.in_use import Proof, check_planned, check_proof, demand_of, demanded_by, resolver
+from pruner.plan.in_use import Proof, check_proof, demand_of, demanded_by, resolver
 from pruner.plan.records import Header, InUseFacts, RegistryFacts
 from pruner.policy.in_use import InUse, InUseDemand
 from pruner.policy.policy import PolicySet
@@ -21,19 +21,18 @@ class Proved(NamedTuple):
         """What a plan says of it."""
         return self.proof.facts(self.demand)
 
+    @property
+    def expires_at(self) -> int:
+        """When it gets too old, in epoch milliseconds."""
+        return self.proof.read_at + self.demand.max_age
+
+    def check(self, now: int) -> None:
+        """Raise RefusedError if it is not, or not any more, what is asked for."""
+        check_proof(self.proof, self.demand, now)
+
     def in_use(self, registries: Mapping[str, RegistryFacts], others: Collection[str] = ()) -> InUse:
         """What is in use of ``registries``; RefusedError where that cannot be said."""
         return resolver(registries, self.demand, others).resolve(self.proof.uses)
-
-
-def expires_at(header: Header, proved: Proved | None, max_age: int | None = None) -> int | None:
-    """When what is known of what is in use gets too old, in epoch milliseconds; None if nobody asked."""
-    if proved is not None:
-        return min((source.read_at for source in proved.proof.sources), default=0) + proved.demand.max_age
-    if header.in_use is None:
-        return None
-    demand = demanded_by(header.in_use, max_age)
-    return min(header.in_use.read_at.values(), default=0) + demand.max_age
 
 
 def prove(policies: PolicySet, options: InUseOptions, now: int, *, is_live: bool = True) -> Proved | None:
@@ -51,11 +50,16 @@ def prove(policies: PolicySet, options: InUseOptions, now: int, *, is_live: bool
 
 
 def prove_again(header: Header, options: InUseOptions, now: int) -> Proved | None:
-    """The proof for carrying a plan out: a new one, or the plan's own (then None) if that is not too old."""
-    if not options.files:
-        check_planned(header.in_use, now, options.max_age)
+    """The proof for carrying a plan out: a new one, or the plan's own; None if it has none.
+
+    RefusedError says what is missing, or too old.
+    """
+    if options.files:
+        proof = Proof.of(options.files)
+    elif header.in_use is not None:
+        proof = Proof.planned(header.in_use)
+    else:
         return None
-    demand = demanded_by(header.in_use, options.max_age)
-    proof = Proof.of(options.files)
-    check_proof(proof, demand, now)
-    return Proved(proof, demand)
+    proved = Proved(proof, demanded_by(header.in_use, options.max_age))
+    proved.check(now)
+    return proved

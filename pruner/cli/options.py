@@ -12,6 +12,13 @@ from pruner.app.options import ConnectionOptions, InUseOptions
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def with_options(function: F, *options: Callable[[F], F]) -> F:
+    """Add options to a command, in the order in which its help is to show them."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None or value == "auto":
         return None if value is None else float("inf")
@@ -35,44 +42,41 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 
 def connection_options(function: F) -> F:
     """Add the options of ConnectionOptions; the command gets them as keywords of the same names."""
-    for option in reversed(
-        [
-            click.option(
-                "--endpoint",
-                envvar="PRUNER_ENDPOINT",
-                metavar="URL",
-                help="URL before /repositories; wins over policies.",
-            ),
-            click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
-            click.option(
-                "--oci",
-                multiple=True,
-                metavar="NAME=URL",
-                help="A registry of the OCI kind.",
-            ),
-            click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
-            click.option(
-                "--rate", callback=_rate, metavar="N|auto", help="Most requests per second (auto: find out)."
-            ),
-            click.option(
-                "--concurrency",
-                type=click.IntRange(1, 512),
-                metavar="N",
-                help="Most requests in flight at each endpoint (default 64).",
-            ),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(0.05, 600),
-                default=30.0,
-                metavar="SECONDS",
-                help="For one attempt (default 30).",
-            ),
-            click.option("--ca-bundle", metavar="PEM", help="Certificates to trust instead of the system's."),
-            click.option("--allow-plain-http", is_flag=True, help="Allow http:// beyond loopback. Unsafe."),
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        click.option(
+            "--endpoint",
+            envvar="PRUNER_ENDPOINT",
+            metavar="URL",
+            help="URL before /repositories; wins over policies.",
+        ),
+        click.option("--region", envvar="PRUNER_REGION", help="KR SGN JPN gov-KR gov-KRS, or fin-KR."),
+        click.option(
+            "--oci",
+            multiple=True,
+            metavar="NAME=URL",
+            help="A registry of the OCI kind.",
+        ),
+        click.option("--profile", help="Profile of ~/.ncloud/configure; wins over the environment."),
+        click.option(
+            "--rate", callback=_rate, metavar="N|auto", help="Most requests per second (auto: find out)."
+        ),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 512),
+            metavar="N",
+            help="Most requests in flight at each endpoint (default 64).",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.05, 600),
+            default=30.0,
+            metavar="SECONDS",
+            help="For one attempt (default 30).",
+        ),
+        click.option("--ca-bundle", metavar="PEM", help="Certificates to trust instead of the system's."),
+        click.option("--allow-plain-http", is_flag=True, help="Allow http:// beyond loopback. Unsafe."),
+    )
 
 
 def split_connection(values: dict[str, Any]) -> ConnectionOptions:
@@ -83,27 +87,22 @@ def split_connection(values: dict[str, Any]) -> ConnectionOptions:
 
 def guard_options(function: F) -> F:
     """Add the guards."""
-    for option in reversed(
-        [
-            click.option(
-                "--max-deletions", type=click.IntRange(0), metavar="N", help="Refuse if more would go."
-            ),
-            click.option(
-                "--max-share",
-                callback=_share,
-                metavar="PERCENT",
-                help="Refuse if more of an image's tags would go.",
-            ),
-            click.option(
-                "--keep-at-least",
-                type=click.IntRange(0),
-                metavar="N",
-                help="Fewest tags that rules leave in an image.",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        click.option("--max-deletions", type=click.IntRange(0), metavar="N", help="Refuse if more would go."),
+        click.option(
+            "--max-share",
+            callback=_share,
+            metavar="PERCENT",
+            help="Refuse if more of an image's tags would go.",
+        ),
+        click.option(
+            "--keep-at-least",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Fewest tags that rules leave in an image.",
+        ),
+    )
 
 
 def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -128,32 +127,29 @@ deadline_option = click.option(
 
 def run_options(function: F) -> F:
     """Add what carrying out a plan takes."""
-    for option in reversed(
-        [
-            click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
-            click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting."),
-            state_option,
-            click.option(
-                "--report",
-                "report_dir",
-                type=click.Path(file_okay=False, path_type=Path),
-                metavar="DIR",
-                help="Folder for the report (default: the run's own).",
-            ),
-            keep_option,
-            durable_option,
-            deadline_option,
-            click.option(
-                "--max-growth",
-                type=click.FloatRange(1),
-                metavar="FACTOR",
-                help="Refuse if so many times more would go than in the last runs.",
-            ),
-            step_summary_option,
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        click.option("--dry-run", is_flag=True, help="Only show what would be deleted."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting."),
+        state_option,
+        click.option(
+            "--report",
+            "report_dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Folder for the report (default: the run's own).",
+        ),
+        keep_option,
+        durable_option,
+        deadline_option,
+        click.option(
+            "--max-growth",
+            type=click.FloatRange(1),
+            metavar="FACTOR",
+            help="Refuse if so many times more would go than in the last runs.",
+        ),
+        step_summary_option,
+    )
 
 
 def _inventory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Any:
@@ -176,20 +172,17 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 def offline_options(function: F) -> F:
     """Add what lets a command decide without the registry."""
-    for option in reversed(
-        [
-            click.option(
-                "--inventory",
-                type=click.Path(dir_okay=False, path_type=Path),
-                callback=_inventory,
-                metavar="FILE",
-                help="Decide on a saved inventory; no network.",
-            ),
-            click.option("--now", callback=_moment, metavar="TIME", help="Judge ages as of this time (UTC)."),
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        click.option(
+            "--inventory",
+            type=click.Path(dir_okay=False, path_type=Path),
+            callback=_inventory,
+            metavar="FILE",
+            help="Decide on a saved inventory; no network.",
+        ),
+        click.option("--now", callback=_moment, metavar="TIME", help="Judge ages as of this time (UTC)."),
+    )
 
 
 def duration_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -222,39 +215,33 @@ form_option = click.option(
 
 def format_options(function: F) -> F:
     """Add how a preview is shown."""
-    for option in reversed(
-        [
-            form_option,
-            click.option("--all-tags", is_flag=True, help="Do not fold long lists of tags."),
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        form_option,
+        click.option("--all-tags", is_flag=True, help="Do not fold long lists of tags."),
+    )
 
 
 def in_use_options(function: F) -> F:
     """Add them; ``split_in_use`` takes them out of the keywords again."""
-    for option in reversed(
-        [
-            click.option(
-                "--in-use",
-                "in_use",
-                multiple=True,
-                type=click.Path(dir_okay=False, path_type=Path),
-                envvar="PRUNER_IN_USE",
-                metavar="FILE",
-                help="What is in use stays; written by pruner in-use (or PRUNER_IN_USE).",
-            ),
-            click.option(
-                "--in-use-max-age",
-                callback=duration_option,
-                metavar="DURATION",
-                help="Refuse if that is older (default 2h, or as policies say).",
-            ),
-        ]
-    ):
-        function = option(function)
-    return function
+    return with_options(
+        function,
+        click.option(
+            "--in-use",
+            "in_use",
+            multiple=True,
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar="PRUNER_IN_USE",
+            metavar="FILE",
+            help="What is in use stays; written by pruner in-use (or PRUNER_IN_USE).",
+        ),
+        click.option(
+            "--in-use-max-age",
+            callback=duration_option,
+            metavar="DURATION",
+            help="Refuse if that is older (default 2h, or as policies say).",
+        ),
+    )
 
 
 def split_in_use(values: dict[str, Any]) -> InUseOptions:

@@ -9,7 +9,7 @@ from anyio.abc import TaskStatus
 
 from pruner.app.executing import Working
 from pruner.cli.talk import Talk
-from pruner.engine.gate import Gate
+from pruner.engine.gate import Gate, GateTotals
 from pruner.engine.state import RunState
 from pruner.model import Status
 
@@ -49,10 +49,9 @@ class Meter:
         rate = self.rate(now)
         stats = self._state.stats
         parts = [f"{rate:.0f}/s"]
-        refusals = sum(gate.refusals for gate in self._gates)
-        granted = sum(gate.granted for gate in self._gates)
-        if refusals:
-            parts.append(f"{refusals / granted:.1%} throttled")
+        totals = GateTotals.of(self._gates)
+        if totals.refusals:
+            parts.append(f"{totals.refusals / totals.granted:.1%} throttled")
         failed = stats.statuses[Status.FAILED] + stats.statuses[Status.UNKNOWN]
         if failed:
             parts.append(f"{failed} failed")

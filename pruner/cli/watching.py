@@ -14,8 +14,9 @@ from anyio.abc import TaskStatus
 from pruner.app.executing import Working
 from pruner.cli.asynchronous import run_async
 from pruner.cli.notifying import Notifier
+from pruner.cli.options import with_options
 from pruner.cli.talk import Talk
-from pruner.engine.gate import Gate
+from pruner.engine.gate import Gate, GateTotals
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.state import RunState
 from pruner.errors import ExitCode, Guard, InputError, PrunerError, RefusedError
@@ -81,13 +82,11 @@ class Watch:
         """What is known now."""
         numbers = self._end
         if self._state is not None:
-            pacers = [gate.pacer for gate in self._gates]
+            totals, pacers = GateTotals.of(self._gates), [gate.pacer for gate in self._gates]
             numbers.outcomes = dict(self._state.stats.statuses)
             numbers.retries = self._state.stats.retries
-            numbers.requests = sum(gate.granted for gate in self._gates)
-            numbers.refused = sum(gate.refusals for gate in self._gates)
-            numbers.in_flight = sum(gate.in_flight for gate in self._gates)
-            numbers.rate = sum(pacer.rate for pacer in pacers)
+            numbers.requests, numbers.refused = totals.granted, totals.refusals
+            numbers.in_flight, numbers.rate = totals.in_flight, totals.rate
             numbers.ceiling = sum(pacer.ceiling for pacer in pacers if isinstance(pacer, AdaptivePacer))
         return numbers
 
@@ -215,35 +214,32 @@ def watched(function: F) -> F:
         watch.end(code)
         return code
 
-    for option in reversed(
-        [
-            click.option(
-                "--metrics-file",
-                type=click.Path(dir_okay=False, path_type=Path),
-                envvar="PRUNER_METRICS_FILE",
-                help="Write metrics for Prometheus' textfile collector, every 15 s and at the end.",
-            ),
-            click.option(
-                "--metrics-listen",
-                callback=_address,
-                metavar="HOST:PORT",
-                help="Serve metrics while the run is on.",
-            ),
-            click.option(
-                "--notify",
-                multiple=True,
-                envvar="PRUNER_NOTIFY",
-                metavar="URL",
-                help="Tell the end of the run, by Apprise (better: PRUNER_NOTIFY).",
-            ),
-            click.option(
-                "--webhook",
-                multiple=True,
-                envvar="PRUNER_WEBHOOK",
-                metavar="URL",
-                help="Post the summary as JSON, signed with PRUNER_WEBHOOK_SECRET (better: PRUNER_WEBHOOK).",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command  # type: ignore[return-value]
+    return with_options(  # type: ignore[return-value]
+        command,
+        click.option(
+            "--metrics-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar="PRUNER_METRICS_FILE",
+            help="Write metrics for Prometheus' textfile collector, every 15 s and at the end.",
+        ),
+        click.option(
+            "--metrics-listen",
+            callback=_address,
+            metavar="HOST:PORT",
+            help="Serve metrics while the run is on.",
+        ),
+        click.option(
+            "--notify",
+            multiple=True,
+            envvar="PRUNER_NOTIFY",
+            metavar="URL",
+            help="Tell the end of the run, by Apprise (better: PRUNER_NOTIFY).",
+        ),
+        click.option(
+            "--webhook",
+            multiple=True,
+            envvar="PRUNER_WEBHOOK",
+            metavar="URL",
+            help="Post the summary as JSON, signed with PRUNER_WEBHOOK_SECRET (better: PRUNER_WEBHOOK).",
+        ),
+    )

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from pruner.engine.breaker import Breaker
 from pruner.engine.pacer import Pacer
@@ -11,6 +12,25 @@ from pruner.engine.pacer import Pacer
 
 class GateClosedError(Exception):
     """The run is stopping: no new request is let out."""
+
+
+class GateTotals(NamedTuple):
+    """What went through some gates so far, and how it goes now; ``rate`` in requests per second."""
+
+    granted: int
+    refusals: int
+    in_flight: int
+    rate: float
+
+    @classmethod
+    def of(cls, gates: "Sequence[Gate]") -> "GateTotals":
+        """All of ``gates`` together."""
+        return cls(
+            sum(gate.granted for gate in gates),
+            sum(gate.refusals for gate in gates),
+            sum(gate.in_flight for gate in gates),
+            sum(gate.pacer.rate for gate in gates),
+        )
 
 
 class Gate:

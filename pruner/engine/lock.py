@@ -102,16 +102,17 @@ def _shared(path: Path, registry: str, group: str) -> Iterator[None]:
 def _take_part(path: Path, note: Path, group: str) -> int | None:
     """The locked descriptor; None if it cannot be had now."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    if _flock(descriptor, fcntl.LOCK_EX):
+    if try_flock(descriptor, fcntl.LOCK_EX):
         # Nobody else is here: say whose lock it is before others may come in.
         note.write_bytes(msgspec.json.encode(_Holder(os.getpid(), group, os.uname().nodename)))
-    if _flock(descriptor, fcntl.LOCK_SH) and _group_of(note) == group and _is_at(descriptor, path):
+    if try_flock(descriptor, fcntl.LOCK_SH) and _group_of(note) == group and _is_at(descriptor, path):
         return descriptor
     os.close(descriptor)
     return None
 
 
-def _flock(descriptor: int, how: int) -> bool:
+def try_flock(descriptor: int, how: int) -> bool:
+    """Take an advisory lock of the system, ``LOCK_EX`` or ``LOCK_SH``; False if others hold it."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -134,16 +135,20 @@ def _worked_on(registry: str, note: Path) -> RefusedError:
     )
 
 
-def _group_of(note: Path) -> str | None:
+def _read(note: Path) -> _Holder | None:
     try:
-        return msgspec.json.decode(note.read_bytes(), type=_Holder).run
+        return msgspec.json.decode(note.read_bytes(), type=_Holder)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
+def _group_of(note: Path) -> str | None:
+    holder = _read(note)
+    return None if holder is None else holder.run
+
+
 def _holder(note: Path) -> str:
-    try:
-        holder = msgspec.json.decode(note.read_bytes(), type=_Holder)
-    except (OSError, msgspec.MsgspecError):
+    holder = _read(note)
+    if holder is None:
         return "another run"
     return f"run {holder.run} (process {holder.pid} on {holder.host})"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pruner.engine.lock import try_flock
 from pruner.errors import InputError, ShardBusyError
 from pruner.files import private_folder
 from pruner.plan.shards import Shard
@@ -70,13 +71,12 @@ class Presence:
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if try_flock(descriptor, fcntl.LOCK_SH):
+                return None
             said = os.pread(descriptor, 6, 0).strip()
             return int(said) if said.isdigit() else 0
         finally:
             os.close(descriptor)
-        return None
 
 
 def presence(state: Path, group: str, shard: Shard) -> Presence:
@@ -88,29 +88,24 @@ def _locked(path: Path) -> int:
     descriptor = -1
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        _lock(descriptor)
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise ShardBusyError(
+                f"shard {path.name} of {path.parent.name} is being worked on already; nothing was deleted",
+                "lock",
+            )
         # What an earlier process said here does not hold any more.
         os.ftruncate(descriptor, 0)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise ShardBusyError(
-                f"shard {path.name} of {path.parent.name} is being worked on already; nothing was deleted",
-                "lock",
-            ) from None
         raise InputError(f"{path} cannot be locked: {error.strerror or error}") from None
     return descriptor
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int) -> bool:
     """Take the lock; whoever looks at it holds it for a moment."""
     until = time.monotonic() + _ENTER_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.005)
+    while not (has_it := try_flock(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
+        time.sleep(0.005)
+    return has_it

@@ -55,6 +55,11 @@ class RunDirectory:
         return Shard(int(match["number"]), int(match["of"]))
 
     @property
+    def tries_failed_again(self) -> bool:
+        """Whether a further session takes up what failed: a shard is started again just for that."""
+        return self.shard is not None
+
+    @property
     def plan(self) -> Path:
         """The plan that the run carries out."""
         return self.path / "plan.jsonl"

@@ -47,6 +47,16 @@ class Proof:
             [use for file in files for use in file.uses],
         )
 
+    @classmethod
+    def planned(cls, facts: InUseFacts) -> "Proof":
+        """The proof that a plan was made with; what was in use stands in the plan itself."""
+        return cls(tuple(Source(name, "file", at) for name, at in facts.read_at.items()))
+
+    @property
+    def read_at(self) -> int:
+        """When its oldest part was read, in epoch milliseconds."""
+        return min((source.read_at for source in self.sources), default=0)
+
     def facts(self, demand: InUseDemand) -> InUseFacts:
         """What a plan says of it, so that it is looked at again before the plan is carried out."""
         read = {source.name: source.read_at for source in self.sources}
@@ -100,13 +110,6 @@ def _problems_of(source: Source, max_age: int, now: int, is_live: bool) -> Itera
         yield f"what is in use in '{name}' was read {format_age(age)} ago; the limit is {format_age(max_age)}"
     elif is_live and age < -CLOCK_TOLERANCE_MS:
         yield f"what is in use in '{name}' was read at a time that is yet to come"
-
-
-def check_planned(facts: InUseFacts | None, now: int, max_age: int | None = None) -> None:
-    """Raise RefusedError if the proof that a plan was made with is too old by now."""
-    if facts is not None:
-        read = tuple(Source(name, "file", at) for name, at in facts.read_at.items())
-        check_proof(Proof(read), demanded_by(facts, max_age), now)
 
 
 def _refusal(problems: Sequence[str], how: str) -> str:

@@ -84,7 +84,9 @@ class ShardRuns:
             assert run.shard is not None
             end = ShardEnd(run.shard, run.run_id, RunRecord(), StatusCounts())
             plan = open_plan(run.plan, allow_edited=True)
-            for outcome in read_outcomes(plan, run.journal, end.record, tries_failed_again=True):
+            for outcome in read_outcomes(
+                plan, run.journal, end.record, tries_failed_again=run.tries_failed_again
+            ):
                 end.counts.count(outcome.status)
                 yield outcome
             self.ends.append(end)

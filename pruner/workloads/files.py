@@ -5,9 +5,7 @@ it is written: whether it may be one of ours is for the plan to say.
 """
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import yaml
@@ -15,11 +13,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.files import STDIN, read_text
 from pruner.references import DOCKER_HUB, host_of, parse_reference
 from pruner.workloads.objects import Usage
 
 MAX_BYTES: Final = 20 * 1024 * 1024
-STDIN: Final = "-"
 _MAX_DEPTH: Final = 100
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NO_TAG: Final = "<no tag>"
@@ -39,28 +37,11 @@ _SCHEME: Final = re.compile(r"^(?:docker|docker-pullable|oci|https?)://")
 def read_references(source: str) -> list[Usage]:
     """The references in a file, or on standard input (``-``); InputError if it cannot be understood."""
     name = "<stdin>" if source == STDIN else source
-    text = _text(source, name)
+    text = read_text(source, MAX_BYTES)
     found = list(_lines(name, text) if _is_plain(text) else _yaml(name, text))
     if not found:
         raise InputError(f"{name}: no image in it; write one reference a line, or YAML with 'image' keys")
     return found
-
-
-def _text(source: str, name: str) -> str:
-    try:
-        if source == STDIN:
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(source).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{name}: more than {MAX_BYTES // 1024**2} MiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: not UTF-8 text") from None
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:

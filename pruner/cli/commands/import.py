@@ -1,14 +1,12 @@
 """``pruner import``."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from pruner import names
 from pruner.cli.talk import Talk
-from pruner.errors import InputError
-from pruner.files import atomic_file
+from pruner.files import atomic_file, read_text
 
 KINDS = ("acr", "ecr", "gar", "harbor")
 _MOST_BYTES = 1 << 20
@@ -43,7 +41,7 @@ def command(
 
     names.check_registry(registry)
     draft = Draft("standard input" if file == "-" else file, registry, images, partial=partial)
-    IMPORTERS[kind](draft, _read(file))
+    IMPORTERS[kind](draft, read_text(file, _MOST_BYTES))
     text = draft.text()
     _check(text)
     for item in draft.left_out:
@@ -55,19 +53,6 @@ def command(
             target.write(text.encode())
         talk.say(f"Policy written to {output}")
     return 0
-
-
-def _read(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read(_MOST_BYTES + 1) if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
-    if len(data) > _MOST_BYTES:
-        raise InputError(f"{file}: larger than 1 MiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8") from None
 
 
 def _check(text: str) -> None:

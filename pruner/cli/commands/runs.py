@@ -37,7 +37,7 @@ def command(ctx: click.Context, state_dir: str | None, form: str) -> int:
 def _row(run: RunDirectory) -> dict[str, Any]:
     try:
         record, summary = summarise(
-            open_plan(run.plan, allow_edited=True), run.journal, tries_failed_again=run.shard is not None
+            open_plan(run.plan, allow_edited=True), run.journal, tries_failed_again=run.tries_failed_again
         )
     except PrunerError as error:
         return {"run": run.run_id, "state": "unreadable", "targets": 0, "counts": {}, "error": str(error)}
