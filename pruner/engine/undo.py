@@ -3,7 +3,8 @@
 It can work until the registry collects what has lost its tag.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from typing import Final
 from weakref import WeakValueDictionary
@@ -66,9 +67,17 @@ class Undoer:
         self._unreachable = 0
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    def _lock_of(self, digest: str) -> anyio.Lock:
-        """Each manifest is put by one at a time: distribution 2.8 may take two for a broken upload."""
-        return self._locks.setdefault(digest, anyio.Lock())
+    @asynccontextmanager
+    async def _alone_with(self, manifest: KeptManifest) -> AsyncIterator[None]:
+        """While a manifest is put, nobody else puts it, or its parts, which may have tags of their own.
+
+        distribution 2.8 writes links in place: whoever reads one meanwhile takes the manifest for broken.
+        """
+        async with AsyncExitStack() as stack:
+            # In one order for all, or two could wait for each other.
+            for digest in sorted({manifest.digest, *manifest.children}):
+                await stack.enter_async_context(self._locks.setdefault(digest, anyio.Lock()))
+            yield
 
     def depth_of(self, digest: str) -> int:
         """After how many others a kept manifest has to be put back: what it belongs to, and so on."""
@@ -149,10 +158,10 @@ class Undoer:
         """Put the parts and then the whole; what is wrong afterwards, or None."""
         *children, whole = parts
         for child in children:
-            async with self._lock_of(child.digest):
+            async with self._alone_with(child):
                 if not await door.has(target.image, child.digest):
                     await door.put(target.image, child.digest, child)
-        async with self._lock_of(whole.digest):
+        async with self._alone_with(whole):
             await door.put(target.image, target.tag, whole)
         now = await door.digest_of(target)
         return None if now == whole.digest else f"it points to {now or 'nothing'} after it was put back"
