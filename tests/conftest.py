@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from preloaded import Preloaded
 
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY, Emulator, EmulatorConfig, running_in_thread
 
@@ -36,6 +37,11 @@ HELD = ("--rate", "100000", "--concurrency", "16", "--timeout", "600")
 """Options of a run that is held at a gate: 16 requests wait there, for as long as it takes."""
 
 
+PROGRAM = ("-m", "pruner")
+"""Arguments of Python."""
+PRELOADED = Preloaded()
+
+
 @dataclass
 class Program:
     """The real program in its own process, with an empty home and the emulator's keys."""
@@ -44,21 +50,21 @@ class Program:
     folder: Path
 
     def __call__(self, *args, input=None, timeout=60, **env):
-        command = [sys.executable, "-m", "pruner", *map(str, args)]
-        return subprocess.run(
-            command,
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**self.env, **env},
-            cwd=self.folder,
-            check=False,
-        )
+        """Run it to its end."""
+        stdin = None if input is None else subprocess.PIPE
+        with self._forked(args, env, stdin) as process:
+            try:
+                said = process.communicate(input, timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
-    def start(self, *args, wrapper=(), python=("-m", "pruner"), **env):
-        """Start it, through another program or by other arguments of Python if need be."""
-        command = [*wrapper, sys.executable, *map(str, (*python, *args))]
+    def start(self, *args, wrapper=(), python=(), **env):
+        """Start it; as a new interpreter if it is through another program or by arguments of Python."""
+        if not wrapper and not python:
+            return self._forked(args, env)
+        command = [*wrapper, sys.executable, *map(str, (*(python or PROGRAM), *args))]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -67,6 +73,11 @@ class Program:
             env={**self.env, **env},
             cwd=self.folder,
         )
+
+    def _forked(self, args, env, stdin=None):
+        arguments = [*map(str, args)]
+        command = [sys.executable, *PROGRAM, *arguments]
+        return PRELOADED.popen(command, arguments, env={**self.env, **env}, cwd=self.folder, stdin=stdin)
 
     def at(self, emulator: Emulator) -> "Program":
         return Program({**self.env, "PRUNER_ENDPOINT": emulator.endpoint}, self.folder)

@@ -102,7 +102,8 @@ def test_previews_send_no_delete(program, emulated, command):
 @pytest.mark.parametrize("form", ["table", "json", "csv", "markdown"])
 def test_previews_are_deterministic_and_keep_talk_off_stdout(program, emulated, form):
     program = program.at(emulated(now_ms=1_790_000_000_000))
-    first, second = (program("plan", POLICIES, "--format", form, *FAST) for _ in range(2))
+    command = ("plan", POLICIES, "--format", form, *FAST)
+    first, second = (program(*command, PYTHONHASHSEED=seed) for seed in ("1", "2"))
     assert first.stdout == second.stdout
     assert "Credentials:" in first.stderr
     assert "Credentials:" not in first.stdout

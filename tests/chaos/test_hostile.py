@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import policy_text, until
+from conftest import PROGRAM, policy_text, until
 
 from chaos.harness import (
     ALL,
@@ -180,7 +180,8 @@ def test_a_regular_expression_made_to_backtrack_takes_linear_time(program, emula
     program = at(program, emulator)
     rules = "[{tags: {regex: '(a+)+b|(a|a)*c|(.*a){40}d|((a*)*)*[5]'}}]"
     before = cpu_of_children()
-    done = program("run", write_policy(program, policy_text(delete=rules, extra=ALL)), "--yes", *FAST)
+    policy = write_policy(program, policy_text(delete=rules, extra=ALL))
+    done = finished(program.start("run", policy, "--yes", *FAST, python=PROGRAM))
     assert done.returncode == 0, done.stderr
     assert check_run(program, emulator, done)["counts"]["deleted"] == 1
     assert cpu_of_children() - before < 20
