@@ -24,6 +24,17 @@ import threading
 
 LONGEST = 100_000
 """Bytes of a request; what is longer is started."""
+USED_LATER = (
+    "anyio._backends._asyncio",
+    "filelock",
+    "jinja2",
+    "kubernetes_asyncio.client",
+    "prometheus_client",
+    "rich.console",
+    "rich.progress",
+    "uvloop",
+)
+"""What the program imports when it uses it."""
 READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC")
 """How the names of variables begin that are read when an interpreter starts."""
 
@@ -174,12 +185,20 @@ def _stream(number, mode, like):
 
 
 def preload():
-    """Import what the program may import."""
+    """Import what the program may import, and compile the pages."""
     import pruner
 
     for module in pkgutil.walk_packages(pruner.__path__, "pruner."):
         if module.name != "pruner.__main__":
             importlib.import_module(module.name)
+    for name in USED_LATER:
+        # An extra that is not installed is missed where it is used.
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    from pruner.report.html.page import environment
+
+    for page in environment().list_templates(["j2"]):
+        environment().get_template(page)
     assert threading.active_count() == 1, "only the thread that forks goes on in the new process"
     # The collector must not touch, and so copy, what all share.
     gc.freeze()

@@ -1,6 +1,7 @@
 """Renders a template into one file, piece by piece, with its style sheet and script inside."""
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -26,11 +27,13 @@ def harmless(text: str, limit: int = TEXT_LIMIT) -> str:
 
 def write_page(file: IO[bytes], template: str, **facts: Any) -> None:
     """Render ``template`` to ``file`` without ever holding the whole page."""
-    pieces = _environment().get_template(template).generate(**facts)
+    pieces = environment().get_template(template).generate(**facts)
     file.writelines(piece.encode() for piece in pieces)
 
 
-def _environment() -> "Environment":
+@functools.cache
+def environment() -> "Environment":
+    """What the templates are compiled with, each once."""
     # Imported here: only those who ask for a page pay for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
