@@ -28,13 +28,12 @@ USED_LATER = (
     "anyio._backends._asyncio",
     "filelock",
     "jinja2",
-    "kubernetes_asyncio.client",
     "prometheus_client",
     "rich.console",
     "rich.progress",
     "uvloop",
 )
-"""What the program imports when it uses it."""
+"""What the program imports when it uses it. Not kubernetes_asyncio: it looks at KUBECONFIG when imported."""
 READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC")
 """How the names of variables begin that are read when an interpreter starts."""
 
