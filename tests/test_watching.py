@@ -192,6 +192,30 @@ def test_an_end_that_nobody_expected_is_shown_too(planned):
     assert metrics(program)[("pruner_last_run_exit_code",)] == 143
 
 
+ENDED_AT_ONCE = """
+import os, signal
+os.getpid = lambda: 1
+from pruner.cli import main, watching
+write = watching.Watch._write
+def once(watch, path):
+    watching.Watch._write = write
+    write(watch, path)
+    signal.raise_signal(signal.SIGTERM)
+watching.Watch._write = once
+main()
+"""
+
+
+def test_an_end_right_after_the_beginning_is_shown_too(planned):
+    program, emulator, path = planned
+    options = ("run", path, "--yes", "--metrics-file", "pruner.prom")
+    process = program.start(*options, python=("-c", ENDED_AT_ONCE))
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert emulator.counters.requests == 0
+    assert metrics(program)[("pruner_last_run_exit_code",)] == 143
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -55,15 +55,22 @@ class Watch:
         self._gates: list[Gate] = []
         self._end = RunNumbers()
         self._registries: list[str] = []
+        self._server: MetricsServer | None = None
         self._warned = False
         self.report: Report | None = None
         """The report of the run, once it is written."""
-        if options.metrics_file is not None:
-            self._end.last_success = _last_success(options.metrics_file)
-            # Better before the run than at its end.
-            self._write(options.metrics_file)
-        listen = options.metrics_listen
-        self._server = None if listen is None else _serve(listen, self.scrape, talk)
+
+    def begin(self) -> None:
+        """Show that a run begins, or raise InputError: better now than at its end."""
+        path, listen = self._options.metrics_file, self._options.metrics_listen
+        if path is not None:
+            self._end.last_success = _last_success(path)
+            # Who gets this error needs no warning about the same.
+            self._warned = True
+            self._write(path)
+            self._warned = False
+        if listen is not None:
+            self._server = _serve(listen, self.scrape, self._talk)
 
     def planned(self, plan: Plan) -> None:
         """There is a plan."""
@@ -207,6 +214,7 @@ def watched(function: F) -> F:
         options = WatchOptions(metrics_file, metrics_listen, Notifier.of(notify, webhook))
         watch = Watch(options, talk)
         try:
+            watch.begin()
             code = int(function(talk, watch=watch, **values))
         except BaseException as error:
             watch.end(_code_of(error), error if isinstance(error, PrunerError) else None)
