@@ -1,5 +1,6 @@
 """What several tests use: the program as a subprocess, and an embedded NCR to run it against."""
 
+import gc
 import json
 import os
 import signal
@@ -24,6 +25,12 @@ settings.load_profile("pruner")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so, and the programs under test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Spare the collector, in every test, what stays until the last: the modules and the tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):
