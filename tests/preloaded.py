@@ -49,15 +49,19 @@ class Preloaded:
         """The program as a process whose output is captured: ``command`` itself if it takes a real start."""
         request = json.dumps({"arguments": arguments, "env": env, "cwd": str(cwd)}).encode()
         streams = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with self._lock:
-            if self._server is None:
-                self._start(env)
-        if len(request) > LONGEST or _read_at_start(env) != self._read_at_start:
+        if sys.platform != "linux" or len(request) > LONGEST or not self._starts_alike(env):
             return subprocess.Popen(command, env=env, cwd=cwd, **streams)
         return Forked(command, request, self._requests, streams)
 
+    def _starts_alike(self, env):
+        read = {name: value for name, value in env.items() if name.startswith(READ_AT_START)}
+        with self._lock:
+            if self._server is None:
+                self._read = read
+                self._start(env)
+        return read == self._read
+
     def _start(self, env):
-        self._read_at_start = _read_at_start(env)
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # It ends when this process does, as this end of the socket closes.
@@ -101,10 +105,6 @@ class Forked(subprocess.Popen):
                 if pid:
                     self._handle_exitstatus(status)
         return self.returncode
-
-
-def _read_at_start(env):
-    return {name: value for name, value in env.items() if name.startswith(READ_AT_START)}
 
 
 class Server:
