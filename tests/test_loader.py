@@ -64,6 +64,7 @@ ERRORS = [
     ("unknown in rule", rule("tags: [a], older: 1d"), 7, 21, ["unknown key 'older'", "'older_than'?"]),
     ("unknown, dashed", rule("older-than: 1d"), 7, 10, ["unknown key 'older-than'", "'older_than'?"]),
     ("unknown in limits", ruled("limits: {max_deletion: 1}"), 8, 14, ["'max_deletion'", "'max_deletions'?"]),
+    ("unknown in in_use", ruled("in_use: {clusters: [a], max_aeg: 1h}"), 8, 29, ["'max_aeg'", "'max_age'?"]),
     ("unknown in registry", registries("regoin: KR"), 3, 5, ["unknown key 'regoin'", "'region'?"]),
     ("unknown in semver", rule("semver: {rnge: '>1'}"), 7, 19, ["unknown key 'rnge'", "mean 'range'?"]),
     ("unknown in any", rule("any: [{tag: [a]}]"), 7, 17, ["unknown key 'tag'", "mean 'tags'?"]),

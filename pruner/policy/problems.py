@@ -24,6 +24,7 @@ _POLICY_MODELS: dict[str, type[BaseModel]] = {
     "not": doc.RuleDocument,
     "targets": doc.ImageTagsDocument,
     "limits": doc.LimitsDocument,
+    "in_use": doc.InUseDocument,
     "semver": doc.SemverDocument,
     "tags": doc.RegexDocument,
 }
