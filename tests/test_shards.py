@@ -215,6 +215,19 @@ def test_a_shard_that_is_started_again_goes_on_or_says_that_it_is_complete(plann
     assert len(all_runs(program.state)) == 1
 
 
+@pytest.mark.parametrize("command", [("resume", "--yes"), ("undo", "--yes"), ("report",)])
+def test_which_of_several_shards_is_meant_has_to_be_said(planned, command):
+    program, emulator, _ = planned
+    for number in ("2/4", "3/4"):
+        assert shard(program, number).returncode == 0
+    requests = emulator.counters.requests
+    done = program(*command)
+    assert done.returncode == 2
+    names = ", ".join(run.run_id for run in all_runs(program.state))
+    assert f"the latest runs are 2 shards of one plan; name the one that is meant: {names}" in done.stderr
+    assert emulator.counters.requests == requests
+
+
 def test_what_failed_in_a_shard_is_tried_again(planned):
     program, emulator, _ = planned
     emulator.set_faults([Fault(action="status", status=409, method="DELETE", times=2)])

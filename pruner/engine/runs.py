@@ -144,16 +144,32 @@ def all_runs(state: Path) -> list[RunDirectory]:
 
 
 def find_run(state: Path, run_id: str | None) -> RunDirectory:
-    """The run named ``run_id`` (or the only one that starts so), by default the latest."""
+    """The run named ``run_id`` (or the only one that starts so), by default the latest.
+
+    InputError if there is none, or several that may be meant.
+    """
     runs = all_runs(state)
-    matching = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
+    if run_id is None and runs:
+        return latest_run(runs)
+    matching = [run for run in runs if run_id is not None and run.run_id.startswith(run_id)]
     matching = [run for run in matching if run.run_id == run_id] or matching
     if not matching:
         known = ", ".join(run.run_id for run in runs[-5:]) or "none"
         what = "there is no run yet" if run_id is None else f"no run '{run_id}'"
         raise InputError(f"{what} in {state} (latest: {known})")
-    if run_id is not None and len(matching) > 1:
+    if len(matching) > 1:
         raise InputError(
             f"'{run_id}' may be {', '.join(run.run_id for run in matching[:5])}; write more of it"
         )
-    return matching[-1]
+    return matching[0]
+
+
+def latest_run(runs: list[RunDirectory]) -> RunDirectory:
+    """The last of runs; InputError if it is one of several shards of a plan: any of them may be meant."""
+    shards = [run for run in runs if run.group == runs[-1].group]
+    if len(shards) > 1:
+        raise InputError(
+            f"the latest runs are {len(shards)} shards of one plan; name the one that is meant: "
+            f"{', '.join(run.run_id for run in shards)}"
+        )
+    return runs[-1]

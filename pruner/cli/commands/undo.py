@@ -9,7 +9,7 @@ from pruner.cli.asynchronous import run_async
 from pruner.cli.options import connection_options, split_connection, state_option
 from pruner.cli.talk import Talk
 from pruner.cli.undoing import UndoOptions, undo_run
-from pruner.engine.runs import RunDirectory, all_runs, find_run, state_directory
+from pruner.engine.runs import RunDirectory, all_runs, find_run, latest_run, state_directory
 
 
 @click.command(
@@ -39,4 +39,4 @@ def command(talk: Talk, /, run: str | None, **rest: Any) -> int:
 def _chosen(state: Path, run: str | None) -> RunDirectory:
     """The run that is named, or the latest that kept manifests."""
     kept = [own for own in all_runs(state) if own.manifests.exists()]
-    return kept[-1] if run is None and kept else find_run(state, run)
+    return latest_run(kept) if run is None and kept else find_run(state, run)
