@@ -79,7 +79,7 @@ def measured(program, *args, **env):
     """Run the program to its end; how it ended, and the most memory that it held, in MiB."""
     peak = program.folder / "peak.json"
     python = ("-m", "benchmarks.measured", peak)
-    done = finished(program.start(*args, python=python, PYTHONPATH=str(ROOT), **env))
+    done = finished(program.start(*args, python=python, PYTHONPATH=str(ROOT), **env), 600)
     return done, json.loads(peak.read_text())["peak_mib"]
 
 
