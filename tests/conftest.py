@@ -59,7 +59,7 @@ class Program:
     def __call__(self, *args, input=None, timeout=60, **env):
         """Run it to its end."""
         stdin = None if input is None else subprocess.PIPE
-        with self._forked(args, env, stdin) as process:
+        with self._begin([sys.executable, *PROGRAM, *args], args, env, stdin) as process:
             try:
                 said = process.communicate(input, timeout)
             except subprocess.TimeoutExpired:
@@ -69,21 +69,12 @@ class Program:
 
     def start(self, *args, wrapper=(), python=(), **env):
         """Start it; as a new interpreter if it is through another program or by arguments of Python."""
-        if not wrapper and not python:
-            return self._forked(args, env)
-        command = [*wrapper, sys.executable, *map(str, (*(python or PROGRAM), *args))]
-        return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**self.env, **env},
-            cwd=self.folder,
-        )
+        command = [*wrapper, sys.executable, *(python or PROGRAM), *args]
+        return self._begin(command, None if wrapper or python else args, env)
 
-    def _forked(self, args, env, stdin=None):
-        arguments = [*map(str, args)]
-        command = [sys.executable, *PROGRAM, *arguments]
+    def _begin(self, command, arguments, env, stdin=None):
+        command = [*map(str, command)]
+        arguments = None if arguments is None else [*map(str, arguments)]
         return PRELOADED.popen(command, arguments, env={**self.env, **env}, cwd=self.folder, stdin=stdin)
 
     def at(self, emulator: Emulator) -> "Program":

@@ -46,10 +46,14 @@ class Preloaded:
         self._server = None
 
     def popen(self, command, arguments, *, env, cwd, stdin=None):
-        """The program as a process whose output is captured: ``command`` itself if it takes a real start."""
+        """A process whose output is captured: the program with ``arguments``, or else ``command``.
+
+        ``command`` is for what takes a real start; with ``arguments`` it starts the same program anew.
+        """
         request = json.dumps({"arguments": arguments, "env": env, "cwd": str(cwd)}).encode()
         streams = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        if sys.platform != "linux" or len(request) > LONGEST or not self._starts_alike(env):
+        is_possible = arguments is not None and sys.platform == "linux" and len(request) <= LONGEST
+        if not is_possible or not self._starts_alike(env):
             return subprocess.Popen(command, env=env, cwd=cwd, **streams)
         return Forked(command, request, self._requests, streams)
 
@@ -98,12 +102,13 @@ class Forked(subprocess.Popen):
         return self.pid, int(said)
 
     def _internal_poll(self, **_):
-        if self.returncode is None and self._waitpid_lock.acquire(blocking=False):
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._waitpid_lock.release)
-                pid, status = (0, 0) if self.returncode is not None else self._try_wait(os.WNOHANG)
+        if self._waitpid_lock.acquire(blocking=False):
+            try:
+                pid, status = self._try_wait(os.WNOHANG) if self.returncode is None else (0, 0)
                 if pid:
                     self._handle_exitstatus(status)
+            finally:
+                self._waitpid_lock.release()
         return self.returncode
 
 

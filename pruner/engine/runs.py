@@ -149,14 +149,14 @@ def find_run(state: Path, run_id: str | None) -> RunDirectory:
     InputError if there is none, or several that may be meant.
     """
     runs = all_runs(state)
-    if run_id is None and runs:
-        return latest_run(runs)
-    matching = [run for run in runs if run_id is not None and run.run_id.startswith(run_id)]
+    matching = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
     matching = [run for run in matching if run.run_id == run_id] or matching
     if not matching:
         known = ", ".join(run.run_id for run in runs[-5:]) or "none"
         what = "there is no run yet" if run_id is None else f"no run '{run_id}'"
         raise InputError(f"{what} in {state} (latest: {known})")
+    if run_id is None:
+        return latest_run(matching)
     if len(matching) > 1:
         raise InputError(
             f"'{run_id}' may be {', '.join(run.run_id for run in matching[:5])}; write more of it"
