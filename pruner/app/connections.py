@@ -32,7 +32,7 @@ from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
-from pruner.engine.presence import POLL_SECONDS, ROOM_POLL_SECONDS, ROOM_SECONDS, Presence
+from pruner.engine.presence import POLL_SECONDS, ROOM_POLL_SECONDS, ROOM_SECONDS, Presence, agree
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Places
@@ -121,29 +121,38 @@ class Connections:
         if self._presence is None or not self._is_limited:
             return
         give_up = time.monotonic() + ROOM_SECONDS
-        others = self._presence.look()
-        self._presence.share(others.present)
-        while others.sharing < others.present and time.monotonic() < give_up:
+        parts = float("inf")
+        while (parts := await self._agree(self._presence, parts)) == float("inf"):
+            if time.monotonic() > give_up:
+                self._share_among(self._presence.look().present)
+                self._presence.share(self._parts)
+                return
             await anyio.sleep(ROOM_POLL_SECONDS)
-            others = self._presence.look()
-            self._presence.share(others.present)
-        self._parts = others.present
 
     async def keep_parts(self) -> None:
         """Share what the account may send with those who are there, until cancelled."""
         while self._presence is not None and self._is_limited:
             await anyio.sleep(POLL_SECONDS)
             try:
-                parts = (await anyio.to_thread.run_sync(self._presence.look)).present
+                await self._agree(self._presence, self._parts)
             except OSError as error:
                 # Better to go on with the part that one has than to cut off a run.
                 self._talk.warn(f"who else works on the plan cannot be seen: {error.strerror or error}")
                 return
-            if parts != self._parts:
-                self._parts = parts
-                for place, connection in self._open.items():
-                    self._limit(place, connection.access.gate)
-                self._presence.share(parts)
+
+    async def _agree(self, presence: Presence, parts: float) -> float:
+        in_thread = anyio.to_thread.run_sync
+        return await agree(
+            parts,
+            lambda: in_thread(presence.look),
+            lambda among: in_thread(presence.share, among),
+            self._share_among,
+        )
+
+    def _share_among(self, parts: int) -> None:
+        self._parts = parts
+        for place, connection in self._open.items():
+            self._limit(place, connection.access.gate)
 
     def _limit(self, place: Place, gate: Gate) -> None:
         pacer = gate.pacer

@@ -7,7 +7,7 @@ until all others have made room: together they never send more than was allowed.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,6 +30,35 @@ class Others(NamedTuple):
 
     present: int
     sharing: int
+
+
+async def agree(
+    parts: float,
+    look: Callable[[], Awaitable[Others]],
+    share: Callable[[int], Awaitable[None]],
+    limit: Callable[[int], None],
+) -> float:
+    """Among how many one shares from now on; infinite, before and after, as long as one may send nothing.
+
+    ``limit`` bounds oneself, ``share`` tells the others, of whom any may come or go at every moment. What is
+    told is never more than what one keeps to: who is slowed down is so before it is told, and who may go
+    faster tells it and looks once more. Either that look sees who came since, or who came sees what was told
+    and waits (as in Dekker's algorithm for two).
+    """
+    there = await look()
+    if there.present < parts:
+        await share(there.present)
+        again = await look()
+        if again.present <= there.present <= again.sharing:
+            limit(there.present)
+            return there.present
+        if parts < float("inf"):
+            await share(int(parts))
+    elif there.present > parts:
+        limit(there.present)
+        await share(there.present)
+        return there.present
+    return parts
 
 
 class Presence:
