@@ -67,7 +67,8 @@ def test_the_emulator_shares_only_published_constants_with_the_client():
 def test_deciding_is_pure():
     """No clock, no randomness, no I/O where decisions are made."""
     pure = ["policy/retention.py", "policy/in_use.py", "workloads/objects.py"]
-    pure += ["policy/conditions.py", "plan/guards.py", "engine/retry.py"]
+    pure += [f"policy/{name}.py" for name in ("verdicts", "conditions", "newest", "combined")]
+    pure += ["plan/guards.py", "engine/retry.py"]
     pure += ["engine/pacer.py", "engine/breaker.py", "engine/recheck.py", "policy/semver.py"]
     for name in pure:
         tree = ast.parse((ROOT / "pruner" / name).read_text())

@@ -10,8 +10,8 @@ from pruner.engine.recheck import compare
 from pruner.errors import PolicyError
 from pruner.model import Action, Links, ReasonKind, Status
 from pruner.plan.records import Entry, ImageRecord
-from pruner.policy.conditions import NO, UNKNOWN, YES, ImageTable, judge
 from pruner.policy.retention import decide
+from pruner.policy.verdicts import NO, UNKNOWN, YES, ImageTable, judge
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 OLD = {"older_than": "14d"}

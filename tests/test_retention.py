@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pruner.model import Action, ReasonKind, Tag, Target
 from pruner.names import attachment_subject
-from pruner.policy.conditions import NO, UNKNOWN, YES, ImageTable, explain_all, explain_each, judge
 from pruner.policy.loader import load_policies
 from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.verdicts import NO, UNKNOWN, YES, ImageTable, explain_all, explain_each, judge
 
 DAY = 86_400_000
 NOW = 20_000 * DAY

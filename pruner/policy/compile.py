@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pruner.model import Target
-from pruner.policy import conditions as cond
-from pruner.policy import patterns
+from pruner.policy import combined, newest, patterns
+from pruner.policy.conditions import Age, DigestSharedWith, LargerThan, NameMatches, Orphaned, Semver
 from pruner.policy.document import (
     Document,
     ImageTagsDocument,
@@ -22,6 +22,7 @@ from pruner.policy.duration import format_duration
 from pruner.policy.in_use import DEFAULT_MAX_AGE_MS, InUseDemand
 from pruner.policy.policy import ExplicitTarget, Hold, Limits, Policy, RegistrySettings, Rule
 from pruner.policy.semver import parse_range
+from pruner.policy.verdicts import Condition, Conditions
 from pruner.references import normal_place
 
 _LABEL_LENGTH: Final = 240
@@ -129,22 +130,22 @@ def _rules(items: Sequence[RuleDocument] | None, policy: str, path: Path, locate
     return tuple(rules)
 
 
-def _conditions(item: RuleDocument) -> cond.Conditions:
+def _conditions(item: RuleDocument) -> Conditions:
     """Cheap conditions first; ranks last, since they rank what the others select."""
-    found: list[cond.Condition] = []
+    found: list[Condition] = []
     if item.tags is not None:
         found.append(_tags(item.tags))
     found += _ages(item)
     if item.larger_than is not None:
-        found.append(cond.LargerThan(f"larger_than {format_size(item.larger_than)}", item.larger_than))
+        found.append(LargerThan(f"larger_than {format_size(item.larger_than)}", item.larger_than))
     if item.orphaned:
-        found.append(cond.Orphaned("orphaned"))
+        found.append(Orphaned("orphaned"))
     if item.semver is not None:
         found += _semver(item.semver)
     if item.digest_shared_with is not None:
         globs = item.digest_shared_with
         label = f"digest_shared_with {_listed(globs)}"
-        found.append(cond.DigestSharedWith(label, patterns.compile_globs(globs)))
+        found.append(DigestSharedWith(label, patterns.compile_globs(globs)))
     found += _composites(item)
     if item.semver is not None and item.semver.newest is not None:
         found.append(_newest_version(item.semver, item.semver.newest))
@@ -153,13 +154,13 @@ def _conditions(item: RuleDocument) -> cond.Conditions:
     return tuple(found)
 
 
-def _tags(item: list[str] | RegexDocument) -> cond.Condition:
+def _tags(item: list[str] | RegexDocument) -> Condition:
     if isinstance(item, RegexDocument):
-        return cond.NameMatches(patterns.compile_regex(item.regex), f"tags /{item.regex}/")
-    return cond.NameMatches(patterns.compile_globs(item), f"tags {_listed(item)}")
+        return NameMatches(patterns.compile_regex(item.regex), f"tags /{item.regex}/")
+    return NameMatches(patterns.compile_globs(item), f"tags {_listed(item)}")
 
 
-def _ages(item: RuleDocument) -> list[cond.Condition]:
+def _ages(item: RuleDocument) -> list[Condition]:
     written = (
         ("older_than", item.older_than, True, False),
         ("newer_than", item.newer_than, False, False),
@@ -167,50 +168,50 @@ def _ages(item: RuleDocument) -> list[cond.Condition]:
         ("not_pulled_for", item.not_pulled_for, True, True),
     )
     return [
-        cond.Age(f"{name} {format_duration(limit)}", limit, older, pulled)
+        Age(f"{name} {format_duration(limit)}", limit, older, pulled)
         for name, limit, older, pulled in written
         if limit is not None
     ]
 
 
-def _semver(item: SemverDocument) -> list[cond.Condition]:
+def _semver(item: SemverDocument) -> list[Condition]:
     parts = [] if item.range is None else [item.range]
     if item.prerelease is not None:
         parts.append("prereleases" if item.prerelease else "releases")
     in_range = None if item.range is None else parse_range(item.range)
-    return [cond.Semver(f"semver {' '.join(parts) or 'versions'}", in_range, item.prerelease)]
+    return [Semver(f"semver {' '.join(parts) or 'versions'}", in_range, item.prerelease)]
 
 
-def _newest_version(item: SemverDocument, count: int) -> cond.Condition:
-    group = cond.one_group if item.per is None else cond.per_version(1 if item.per == "major" else 2)
+def _newest_version(item: SemverDocument, count: int) -> Condition:
+    group = newest.one_group if item.per is None else newest.per_version(1 if item.per == "major" else 2)
     per = "" if item.per is None else f" per {item.per}"
-    return cond.Newest(f"newest {count} versions{per}", count, group, cond.by_version)
+    return newest.Newest(f"newest {count} versions{per}", count, group, newest.by_version)
 
 
-def _newest(item: RuleDocument, count: int) -> cond.Condition:
+def _newest(item: RuleDocument, count: int) -> Condition:
     by_digest = item.count_by == "digest"
     what = f"newest {count} digests" if by_digest else f"newest {count}"
     if item.group_by is None:
-        return cond.Newest(what, count, cond.one_group, cond.by_update, by_digest)
-    group = cond.captured(patterns.capture(item.group_by))
-    return cond.Newest(f"{what} by /{item.group_by}/", count, group, cond.by_update, by_digest)
+        return newest.Newest(what, count, newest.one_group, newest.by_update, by_digest)
+    group = newest.captured(patterns.capture(item.group_by))
+    return newest.Newest(f"{what} by /{item.group_by}/", count, group, newest.by_update, by_digest)
 
 
-def _composites(item: RuleDocument) -> list[cond.Condition]:
-    found: list[cond.Condition] = []
+def _composites(item: RuleDocument) -> list[Condition]:
+    found: list[Condition] = []
     if item.any is not None:
         alternatives = tuple(_conditions(part) for part in item.any)
-        found.append(cond.AnyOf(f"any ({_joined(alternatives, ' | ')})", alternatives))
+        found.append(combined.AnyOf(f"any ({_joined(alternatives, ' | ')})", alternatives))
     if item.all is not None:
         parts = tuple(_conditions(part) for part in item.all)
-        found.append(cond.AllOf(f"all ({_joined(parts, ' & ')})", parts))
+        found.append(combined.AllOf(f"all ({_joined(parts, ' & ')})", parts))
     if item.not_ is not None:
         inner = _conditions(item.not_)
-        found.append(cond.Not(f"not ({_joined((inner,), '')})", inner))
+        found.append(combined.Not(f"not ({_joined((inner,), '')})", inner))
     return found
 
 
-def _joined(parts: Sequence[cond.Conditions], separator: str) -> str:
+def _joined(parts: Sequence[Conditions], separator: str) -> str:
     return separator.join(", ".join(condition.label for condition in part) for part in parts)
 
 

@@ -6,10 +6,10 @@ from typing import Final
 
 from pruner.model import Tag
 from pruner.policy import patterns
-from pruner.policy.conditions import ImageTable, judge
 from pruner.policy.document import Document, PolicyDocument, RegexDocument, RuleDocument
 from pruner.policy.policy import Policy
 from pruner.policy.retention import RegistryPolicies
+from pruner.policy.verdicts import ImageTable, judge
 
 _Path = tuple[str | int, ...]
 Locate = Callable[[_Path], str]

@@ -9,17 +9,12 @@ facts gives what deciding with all would: a tag that is kept only for want of a 
 from collections.abc import Iterable, Sequence
 
 from pruner.model import Tag, Target
-from pruner.policy.conditions import (
-    NO,
-    ImageTable,
-    Newest,
-    Orphaned,
-    asks_for_orphans,
-    has_rank,
-    judge,
-)
+from pruner.policy.combined import asks_for_orphans, has_rank
+from pruner.policy.conditions import Orphaned
+from pruner.policy.newest import Newest
 from pruner.policy.policy import Rule
 from pruner.policy.retention import ImagePolicies
+from pruner.policy.verdicts import NO, ImageTable, judge
 from pruner.registry.base import Want, Wanted
 
 

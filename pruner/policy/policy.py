@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pruner.model import Target
-from pruner.policy.conditions import Conditions
 from pruner.policy.in_use import InUseDemand
 from pruner.policy.patterns import Matcher
+from pruner.policy.verdicts import Conditions
 
 
 @dataclass(frozen=True, slots=True)

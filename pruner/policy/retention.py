@@ -10,17 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.conditions import (
-    YES,
-    ImageTable,
-    Verdicts,
-    asks_for_orphans,
-    asks_for_pulls,
-    has_rank,
-    judge,
-)
+from pruner.policy.combined import asks_for_orphans, asks_for_pulls, has_rank
 from pruner.policy.in_use import ImageUse
 from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
+from pruner.policy.verdicts import YES, ImageTable, Verdicts, judge
 
 DEFAULT_KEEP_AT_LEAST: Final = 1
 
