@@ -53,7 +53,8 @@ class Links(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Tag(msgspec.Struct, frozen=True, gc=False):
     """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None.
 
-    ``links`` is None where they are not known, or nobody asked.
+    ``links`` is None where they are not known, or nobody asked. ``platforms`` are the digests of its parts,
+    other than the tag's own, that a listing tells without being asked.
     """
 
     target: Target
@@ -63,6 +64,7 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
     updated: int | None = None
     last_pulled: int | None = None
     links: Links | None = None
+    platforms: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:

@@ -112,8 +112,11 @@ def test_a_place_is_a_host_and_a_prefix(text):
 # Which tags of an image stay
 
 
-def tag(name, own="?", updated=NOW - 100 * DAY, links=None):
-    return Tag(Target("acme", "web", name), digest(own) if own else None, 1, None, updated, None, links)
+def tag(name, own="?", updated=NOW - 100 * DAY, links=None, platforms=()):
+    parts = None if platforms is None else tuple(digest(part) for part in platforms)
+    return Tag(
+        Target("acme", "web", name), digest(own) if own else None, 1, None, updated, None, links, parts
+    )
 
 
 def used(*names, digests=()):
@@ -142,6 +145,25 @@ def test_what_belongs_to_a_digest_in_use_stays_too():
     assert set(protected) == {"index", "sbom", signature}
     assert "a part of it is in use" in protected["index"]
     assert "belongs to a digest that is in use" in protected["sbom"]
+
+
+def test_a_tag_stays_by_the_digest_of_a_platform():
+    """A node may report the manifest of its platform, while the tag that it pulled has moved on."""
+    tags = [tag("latest", "new", platforms="34"), tag("v1", "old", platforms="12"), tag("v0", "0")]
+    assert used("latest", digests=["2"]).protected(tags) == {
+        "latest": "in use by Deployment shop/web",
+        "v1": "a part of it is in use by Pod shop/web-0",
+    }
+
+
+def test_where_platforms_are_not_known_what_may_be_in_use_stays():
+    unknown, linked = tag("a", "1", platforms=None), tag("b", "2", links=Links(), platforms=None)
+    assert used(digests=["9"]).protected([unknown, linked, tag("c", "3")]) == {
+        "a": "may be an image that is in use: what it consists of is not known"
+    }
+    # Somebody has the digest in use: no need to look for it anywhere else.
+    assert set(used(digests=["3"]).protected([unknown, linked, tag("c", "3")])) == {"c"}
+    assert set(used(digests=["9"]).protected([unknown, tag("c", "3", platforms="9")])) == {"c"}
 
 
 def test_where_digests_are_not_known_what_may_be_in_use_stays():
@@ -715,12 +737,14 @@ def test_an_object_that_is_not_as_documented_proves_nothing(cluster, tmp_path):
 
 @pytest.fixture
 def shop(program, emulated, cluster, tmp_path):
-    """A registry of five tags, b and c of one digest, and a cluster that runs b."""
-    names = [{"name": name, "digest": digest({"c": "b"}.get(name, name))} for name in "abcde"]
+    """A registry of six tags, b and c of one digest, and a cluster that runs b, and d and a platform of f."""
+    names = [{"name": name, "digest": digest({"c": "b"}.get(name, name))} for name in "abcdef"]
+    names[-1]["platforms"] = [{"digest": digest("amd64")}, {"digest": digest("arm64")}]
     emulator = emulated(seed=seed({"web": names}))
     cluster.add(
         deployment("web", [f"{HOST}/web:b"]),
         pod("old", [Container(f"{HOST}/web:gone", image_id=f"{HOST}/web@{digest('d')}")]),
+        pod("arm", [Container(f"{HOST}/web:gone", image_id=f"{HOST}/web@{digest('arm64')}")]),
     )
     config = cluster.kubeconfig(tmp_path, {"prod": cluster.token_user()})
     return program.at(emulator), emulator, cluster, config
@@ -744,13 +768,13 @@ def test_what_runs_in_a_cluster_survives_every_path(shop, way):
     if way == "run":
         done = program("run", path, "--yes", "--in-use", "in-use.jsonl", *FAST)
     elif way == "delete":
-        references = [f"acme/web:{name}" for name in "abcde"]
+        references = [f"acme/web:{name}" for name in "abcdef"]
         done = program(
             "delete", *references, "--shared-digest", "delete", "--yes", "--in-use", "in-use.jsonl", *FAST
         )
     else:
         done = program("plan", path, "-o", "plan.jsonl", "--in-use", "in-use.jsonl", *FAST)
-        assert "3 tags stay for that" in done.stderr
+        assert "4 tags stay for that" in done.stderr
         done = program("apply", "plan.jsonl", "--yes", *FAST)
     assert done.returncode == 0, done.stderr
     assert deleted(emulator) == ["acme/web:a", "acme/web:e"]
@@ -767,7 +791,7 @@ def test_what_came_into_use_since_the_plan_survives_apply(shop):
     assert done.returncode == 0, done.stderr
     assert deleted(emulator) == ["acme/web:a"]
     report = program.reports()[0]
-    assert report["counts"]["changed"] == 4
+    assert report["counts"]["changed"] == 5
     assert any("in use by" in outcome.get("error", "") for outcome in report["outcomes"])
 
 
@@ -904,7 +928,7 @@ def test_references_from_elsewhere_protect_too(shop):
     path = write(program, DEMANDING.replace("[prod]", "[compose]"))
     done = program("run", path, "--yes", "--in-use", "in-use.jsonl", *FAST)
     assert done.returncode == 0, done.stderr
-    assert deleted(emulator) == ["acme/web:b", "acme/web:c", "acme/web:d"]
+    assert deleted(emulator) == ["acme/web:b", "acme/web:c", "acme/web:d", "acme/web:f"]
 
 
 @pytest.mark.parametrize(

@@ -298,19 +298,37 @@ def test_a_tag_with_everything():
                 "updated": NOW - 4 * DAY,
                 "latest_pulled": NOW - 3 * DAY,
                 "os": "linux",
+                "digest": "sha256:2222",
             },
-            {"created": NOW - 8 * DAY, "updated": NOW - 6 * DAY, "latest_pulled": NOW - 2 * DAY},
+            {
+                "created": NOW - 8 * DAY,
+                "updated": NOW - 6 * DAY,
+                "latest_pulled": NOW - 2 * DAY,
+                "digest": "sha256:3333",
+            },
         ],
     )
     assert str(tag.target) == "acme/ci/web:v1"
     assert (tag.digest, tag.size) == ("sha256:1111", 73400320)
     assert (tag.created, tag.updated, tag.last_pulled) == (NOW - 8 * DAY, NOW - 4 * DAY, NOW - 2 * DAY)
+    assert tag.platforms == ("sha256:2222", "sha256:3333")
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"digest": None}, {"digest": ""}, {"digest": 5}, {"digest": "x" * 201}]
+)
+def test_platforms_are_known_whole_or_not_at_all(other):
+    known = [{"digest": "sha256:1"}, {"digest": "sha256:2"}]
+    assert a_tag(digest="sha256:1", images=known).platforms == ("sha256:2",)
+    assert a_tag(digest="sha256:1", images=known[:1]).platforms == ()
+    assert a_tag(digest="sha256:1", images=[*known, other]).platforms is None
 
 
 @pytest.mark.parametrize("fields", [{}, {"images": None}, {"images": []}, {"images": [{}]}])
 def test_what_a_tag_does_not_say_is_unknown(fields):
     tag = a_tag(**fields)
     assert (tag.digest, tag.size, tag.created, tag.updated, tag.last_pulled) == (None,) * 5
+    assert tag.platforms is None
 
 
 @pytest.mark.parametrize(

@@ -101,16 +101,19 @@ def _tag(entry: Mapping[str, Any], image: str, now_ms: int) -> Tag:
     if "age_days" in entry:
         updated = now_ms - round(float(entry["age_days"]) * DAY_MS)
     pulled = entry.get("last_pulled")
-    platforms = tuple(
-        Platform(
-            item.get("architecture", "amd64"),
-            item.get("os", "linux"),
-            item.get("digest", digest),
-            int(item.get("size", size)),
-        )
-        for item in entry.get("platforms", ())
-    )
+    platforms = tuple(_platform(item, digest, size) for item in entry.get("platforms") or ())
     return Tag(name, digest, size, updated, None if pulled is None else _milliseconds(pulled), platforms)
+
+
+def _platform(item: str | Mapping[str, Any], digest: str, size: int) -> Platform:
+    """Read one platform; of a saved inventory only its digest is known."""
+    known = {"digest": item} if isinstance(item, str) else item
+    return Platform(
+        known.get("architecture", "amd64"),
+        known.get("os", "linux"),
+        known.get("digest", digest),
+        int(known.get("size", size)),
+    )
 
 
 def _milliseconds(value: int | float | str) -> int:

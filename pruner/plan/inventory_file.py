@@ -52,6 +52,7 @@ class _TagLine(msgspec.Struct, frozen=True, tag="tag", tag_field="type", omit_de
     updated: int | None = None
     last_pulled: int | None = None
     links: Links | None = None
+    platforms: tuple[str, ...] | None = None
 
 
 class _Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
@@ -99,6 +100,7 @@ class InventoryWriter:
                     tag.updated,
                     tag.last_pulled,
                     tag.links,
+                    tag.platforms,
                 )
                 for tag in tags
             ),
@@ -199,7 +201,8 @@ class InventoryFile:
             target = Target(line.registry, line.image, line.name)
         except InputError as error:
             raise InputError(f"{self.path}:{number}: {error}") from None
-        return Tag(target, line.digest, line.size, line.created, line.updated, line.last_pulled, line.links)
+        times = line.created, line.updated, line.last_pulled
+        return Tag(target, line.digest, line.size, *times, line.links, line.platforms)
 
 
 def replay(inventory: InventoryFile, policies: Mapping[str, RegistryPolicies], take: Take) -> None:

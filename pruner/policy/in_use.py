@@ -50,6 +50,7 @@ class ImageUse:
             if tag.name in self.tags and tag.digest is not None:
                 digests.setdefault(tag.digest, f"{_users(self.tags[tag.name])} as '{tag.name}'")
         nameless = any(tag.name in self.tags and tag.digest is None for tag in tags)
+        unfound = self.digests.keys() - {digest for tag in tags for digest in (tag.digest, *_parts(tag))}
         found: dict[str, str] = {}
         for tag in tags:
             if tag.name in self.tags:
@@ -60,6 +61,8 @@ class ImageUse:
                 found[tag.name] = f"may be what {_users(self.any_tag)} runs: its node does not say the digest"
             elif nameless or (tag.digest is None and digests):
                 found[tag.name] = "may be an image that is in use: not all digests are known"
+            elif unfound and tag.links is None and tag.platforms is None:
+                found[tag.name] = "may be an image that is in use: what it consists of is not known"
         return found
 
 
@@ -69,10 +72,15 @@ def _by_digest(tag: Tag, digests: Mapping[str, str]) -> str | None:
         return f"its digest is in use by {digests[digest]}"
     if subject in digests:
         return f"belongs to a digest that is in use by {digests[subject]}"
-    for child in tag.links.children if tag.links is not None else ():
-        if child in digests:
-            return f"a part of it is in use by {digests[child]}"
+    for part in _parts(tag):
+        if part in digests:
+            return f"a part of it is in use by {digests[part]}"
     return None
+
+
+def _parts(tag: Tag) -> tuple[str, ...]:
+    """The digests of what a tag consists of, as far as they are known."""
+    return (*(tag.links.children if tag.links is not None else ()), *(tag.platforms or ()))
 
 
 def _users(users: Mapping[str, None]) -> str:

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 
 class _Platform(msgspec.Struct, gc=False):
+    digest: Any = None
     created: Any = None
     updated: Any = None
     latest_pulled: Any = None
@@ -111,12 +112,27 @@ def to_tag(registry: str, image: str, item: TagItem, now: int) -> Tag:
             pulled = last_pull
         if updated is not None:
             updated = max(updated, built or 0, epoch_ms(platform.updated, now) or 0)
-    return Tag(Target(registry, image, item.name), _digest(item), _size(item), created, updated, pulled)
+    digest = _digest(item.digest)
+    platforms = _platforms(item.images, digest) if item.images else None
+    target = Target(registry, image, item.name)
+    return Tag(target, digest, _size(item), created, updated, pulled, None, platforms)
 
 
-def _digest(item: TagItem) -> str | None:
-    digest = item.digest
-    return digest if digest and len(digest) <= 200 and digest.isascii() and digest.isprintable() else None
+def _platforms(items: list[_Platform], own: str | None) -> tuple[str, ...] | None:
+    """The digests of all platforms but the tag's own; None if one is not known."""
+    found = []
+    for item in items:
+        if own is None or item.digest != own:
+            if (digest := _digest(item.digest)) is None:
+                return None
+            found.append(digest)
+    return tuple(found)
+
+
+def _digest(digest: Any) -> str | None:
+    if not isinstance(digest, str) or not 0 < len(digest) <= 200:
+        return None
+    return digest if digest.isascii() and digest.isprintable() else None
 
 
 def _size(item: TagItem) -> int | None:
