@@ -28,6 +28,8 @@ from pruner.engine.journal import (
 )
 from pruner.errors import ExitCode, InputError
 from pruner.model import Outcome, Status, Target
+from pruner.report.outcomes import RunRecord
+from pruner.report.summary import totals
 
 ROOT = Path(__file__).parent.parent
 START = Start(VERSION, 1, 2, "pruner 1")
@@ -415,3 +417,20 @@ def test_a_million_numbers_are_small():
     assert sys.getsizeof(numbers._bits) < 260_000
     assert "0" not in numbers
     assert None not in numbers
+
+
+def test_a_session_that_was_cut_off_counts_with_what_it_noted_last():
+    record = RunRecord()
+    lines = [Start(1, 0, 1, "0"), Tick(1_000, 1, 10, 1, 0, 9.5), Tick(2_000, 2, 30, 3, 0, 9.5)]
+    lines += [Start(1, 60_000, 2, "0"), Start(1, 90_000, 3, "0"), Tick(91_000, 1, 5, 0, 0, 9.5)]
+    for line in lines:
+        record.take(line)
+    assert totals(record) == {
+        "requests": 35,
+        "throttled": 3,
+        "retries": 0,
+        "seconds": 3.0,
+        "throttled_share": 0.0857,
+    }
+    record.take(End(92_000, stats={"requests": 8, "throttled": 1, "retries": 2, "seconds": 2.0}))
+    assert (totals(record)["requests"], totals(record)["retries"], totals(record)["seconds"]) == (38, 2, 4.0)

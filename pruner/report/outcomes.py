@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pruner.engine.journal import (
     NOT_FINAL,
@@ -30,6 +31,8 @@ class RunRecord:
     def __init__(self) -> None:
         self.starts: list[Start] = []
         self.ends: list[End] = []
+        self.stats: list[dict[str, Any]] = []
+        """The totals of each session; of one that was cut off those that it noted last."""
         self.registry_stops: dict[str, str] = {}
         self.lacks_permission = False
         self.ticks: list[Tick] = []
@@ -42,11 +45,13 @@ class RunRecord:
         """Note a line that is no outcome."""
         if isinstance(line, Start):
             self.starts.append(line)
+            self.stats.append({})
             self.end = None
             self.registry_stops.clear()
             self.lacks_permission = False
         elif isinstance(line, End):
             self.ends.append(line)
+            self.stats[-1:] = [line.stats]
             self.end = line
         elif isinstance(line, Tick):
             self._take_tick(line)
@@ -56,6 +61,9 @@ class RunRecord:
 
     def _take_tick(self, tick: Tick) -> None:
         """Keep at most MAX_TICKS: of a long run every second one is dropped, again and again."""
+        if self.starts:
+            seconds = (tick.at - self.starts[-1].at) / 1000
+            self.stats[-1] = {"requests": tick.requests, "throttled": tick.throttled, "seconds": seconds}
         self.ticks.append(tick)
         if len(self.ticks) > MAX_TICKS:
             del self.ticks[1::2]

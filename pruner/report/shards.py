@@ -106,6 +106,7 @@ class ShardRuns:
         for end in self.ends:
             record.starts += end.record.starts
             record.ends += end.record.ends
+            record.stats += end.record.stats
             record.registry_stops |= end.record.registry_stops
             record.lacks_permission = record.lacks_permission or end.record.lacks_permission
         record.starts.sort(key=lambda start: start.at)

@@ -142,7 +142,7 @@ def exit_code(record: RunRecord, summary: StatusCounts) -> ExitCode:
 def totals(record: RunRecord) -> dict[str, Any]:
     """Requests, refusals and seconds over all sessions of a run."""
     sums = {
-        name: sum(end.stats.get(name, 0) for end in record.ends)
+        name: sum(stats.get(name, 0) for stats in record.stats)
         for name in ("requests", "throttled", "retries", "seconds")
     }
     if record.wall_seconds is not None:
