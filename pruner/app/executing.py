@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -70,42 +70,50 @@ async def execute(
             raise _busy(run)
         keeper = await _keeper(connections, plan, run, stack, options)
         progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
-        journal = Journal(run.journal, durable=options.durable)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
-        requests, started = connections.requests_sent, time.monotonic()
-        journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
-        # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
-        journal.sync()
-        executor = Executor(
-            access,
-            state,
-            journal,
-            ExecutorSettings(workers=connections.concurrency),
-            dice=Random(),  # noqa: S311 - jitter, not a secret
-            keeper=keeper,
-            in_use=in_use,
-        )
-        images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
-        try:
-            with anyio.CancelScope() as scope:
-                working = Working(state, connections.gates, scope.cancel)
-                async with task_group() as group:
-                    for helper in [*helpers, *_deadline(options)]:
-                        await group.start(helper, working)
-                    group.start_soon(_tick, journal, state, connections)
-                    group.start_soon(connections.keep_parts)
-                    await executor.run(images, progress)
-                    group.cancel_scope.cancel()
-        except BaseException:
-            state.stop(StopKind.INTERRUPTED, "cut off")
-            raise
-        finally:
-            seconds = time.monotonic() - started
-            connections.remember_rates()
-            _end(journal, state, connections, requests, seconds)
+        with _session(run, state, connections, options) as journal, anyio.CancelScope() as scope:
+            executor = Executor(
+                access,
+                state,
+                journal,
+                ExecutorSettings(workers=connections.concurrency),
+                dice=Random(),  # noqa: S311 - jitter, not a secret
+                keeper=keeper,
+                in_use=in_use,
+            )
+            working = Working(state, connections.gates, scope.cancel)
+            async with task_group() as group:
+                for helper in [*helpers, *_deadline(options)]:
+                    await group.start(helper, working)
+                group.start_soon(_tick, journal, state, connections)
+                group.start_soon(connections.keep_parts)
+                images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
+                await executor.run(images, progress)
+                group.cancel_scope.cancel()
         if scope.cancelled_caught:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
+
+
+@contextmanager
+def _session(
+    run: RunDirectory, state: RunState, connections: Connections, options: ExecutionOptions
+) -> Iterator[Journal]:
+    """The journal of the run, which says when this session begins, and how it ends."""
+    journal = Journal(run.journal, durable=options.durable)
+    requests, started = connections.requests_sent, time.monotonic()
+    journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
+    # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
+    journal.sync()
+    try:
+        yield journal
+    except BaseException:
+        state.stop(StopKind.INTERRUPTED, "cut off")
+        raise
+    finally:
+        seconds = time.monotonic() - started
+        connections.remember_rates()
+        _end(journal, state, connections, requests, seconds)
 
 
 def _busy(run: RunDirectory) -> RefusedError:
