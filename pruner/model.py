@@ -79,6 +79,12 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
         return subject or (None if self.links is None else self.links.subject)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The digests of what it consists of, as far as they are known."""
+        children = () if self.links is None else self.links.children
+        return children + self.platforms if self.platforms else children
+
+    @property
     def orphaned(self) -> bool:
         """Whether it is known to belong to an image that is not there any more."""
         return self.links is not None and self.links.orphaned

@@ -156,6 +156,20 @@ def test_a_tag_stays_by_the_digest_of_a_platform():
     }
 
 
+def test_what_a_tag_in_use_consists_of_stays_too():
+    tags = [tag("v1", "1", platforms="23"), tag("v1-amd64", "2"), tag("v2", "4", platforms="25")]
+    by_name = {"v1": "in use by Deployment shop/web"}
+    part = "its digest is in use by {}, as a part of 'v1'"
+    assert used("v1").protected(tags) == by_name | {"v1-amd64": part.format("Deployment shop/web as 'v1'")}
+    assert used(digests=["1"]).protected(tags)["v1-amd64"] == part.format("Pod shop/web-0")
+    # Nobody runs the other platform, of another index.
+    assert "v2" not in used(digests=["1"]).protected(tags)
+    policies = ImagePolicies(
+        targets={t.name: (ExplicitTarget(t.target, "p", "f:2"), True) for t in tags}, in_use=used("v1")
+    )
+    assert [item.tag.name for item in decide(tags, policies, NOW) if item.action is Action.DELETE] == ["v2"]
+
+
 def test_where_platforms_are_not_known_what_may_be_in_use_stays():
     unknown, linked = tag("a", "1", platforms=None), tag("b", "2", links=Links(), platforms=None)
     assert used(digests=["9"]).protected([unknown, linked, tag("c", "3")]) == {

@@ -47,6 +47,31 @@ def test_not_even_shared_digests_let_a_platform_go():
     assert gone(tags, {"targets": ["web:v1-amd64"], "shared_digest": "delete"}) == []
 
 
+def with_platforms(name, digest, days, *platforms):
+    return msgspec.structs.replace(tag(name, days, digest), platforms=platforms)
+
+
+def test_a_platform_that_a_listing_tells_stays_with_its_index_unless_a_policy_says_otherwise():
+    tags = [with_platforms("v1", A, 1, B), tag("v1-amd64", 30, B), tag("v0", 30, C)]
+    assert gone(tags, rules(OLD)) == ["v0"]
+    assert why("v1-amd64", tags, rules(OLD)) is ReasonKind.LINKED
+    assert gone(tags, rules(OLD, shared_digest="delete")) == ["v0", "v1-amd64"]
+    assert gone([with_platforms("v1", A, 30, B), tag("v1-amd64", 30, B)], rules(OLD)) == ["v1", "v1-amd64"]
+
+
+def test_looking_again_a_platform_stays_with_an_index_that_stays():
+    index, platform = with_platforms("v1", A, 1, B), tag("v1-amd64", 30, B)
+    [entry] = entries_of([platform], {"v1-amd64"})
+    own_names = msgspec.structs.replace(RECORD, takes_siblings=False)
+    [(_, outcome)] = compare(own_names, [entry], [index, platform]).ended
+    assert (outcome.status, outcome.error) == (
+        Status.CHANGED,
+        f"{B[:19]} is part of 'v1', which stays",
+    )
+    entry = msgspec.structs.replace(entry, delete_shared=True)
+    assert compare(own_names, [entry], [index, platform]).ready
+
+
 def test_an_artifact_goes_and_stays_with_its_subject():
     tags = [tag("old", 30, A), linked("sbom-old", "sha256:1", 30, subject=A)]
     tags += [tag("new", 1, B), linked("sbom-new", "sha256:2", 30, subject=B)]
@@ -114,16 +139,29 @@ LINKS = st.builds(
     st.just(()) | st.just(("sha256:u",)),
 )
 TAGS = st.lists(
-    st.tuples(st.sampled_from("abcdefgh"), DIGESTS, st.sampled_from([1, 30]), st.none() | LINKS),
+    st.tuples(
+        st.sampled_from("abcdefgh"),
+        DIGESTS,
+        st.sampled_from([1, 30]),
+        st.none() | LINKS,
+        st.none() | st.lists(DIGESTS, max_size=2).map(tuple),
+    ),
     unique_by=lambda item: item[0],
     max_size=7,
-).map(lambda items: [msgspec.structs.replace(tag(n, d, dig), links=li) for n, dig, d, li in items])
+).map(
+    lambda items: [
+        msgspec.structs.replace(tag(name, days, digest), links=links, platforms=platforms)
+        for name, digest, days, links, platforms in items
+    ]
+)
 
 
-def endangered(tags, going):
+def endangered(tags, going, *, by_platform=True):
     """Each tag that goes although something that stays needs it, or belongs to it."""
     staying = [item for item in tags if item.name not in going]
     children = {child for item in staying if item.links for child in item.links.children}
+    if by_platform:
+        children |= {platform for item in staying for platform in item.platforms or ()}
     subjects = {item.links.subject for item in staying if item.links}
     digests = {item.digest for item in staying}
     return [
@@ -138,7 +176,7 @@ def endangered(tags, going):
 def test_nothing_goes_that_something_which_stays_hangs_on(tags, shared):
     found = decide(tags, policies(rules(OLD, shared_digest=shared)), NOW)
     going = {item.tag.name for item in found if item.action is Action.DELETE}
-    problems = endangered(tags, going)
+    problems = endangered(tags, going, by_platform=shared == "keep")
     if shared == "delete":
         digests = {item.digest for item in tags if item.name not in going}
         problems = [

@@ -1,5 +1,7 @@
 """Shards of a plan: every image in exactly one, runs that go on by themselves, one report of all."""
 
+import asyncio
+import errno
 import json
 import random
 import shutil
@@ -10,6 +12,7 @@ from collections import Counter
 from math import inf
 from types import coroutine
 
+import anyio
 import pytest
 from chaos.harness import measured
 from conftest import policy_text, seed
@@ -17,18 +20,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_end_to_end import FAST, deleted, numbered, write
 
+from pruner.app.connections import Connections
+from pruner.app.options import ConnectionOptions
+from pruner.app.saying import Silent
 from pruner.emulator.faults import Fault
 from pruner.emulator.signature import SignatureVerifier
 from pruner.engine.journal import Claim, Done, End, Journal, Start
 from pruner.engine.pacer import Hint
 from pruner.engine.pacing import AdaptivePacer
-from pruner.engine.presence import Others, agree, presence
+from pruner.engine.presence import NOTHING_LEFT, Others, Presence, agree, presence
 from pruner.engine.runs import all_runs, shard_run
 from pruner.errors import ExitCode, InputError
 from pruner.model import Outcome, ReasonKind, Status
 from pruner.plan.file import PlanWriter, open_plan
 from pruner.plan.records import FORMAT, VERSION, Entry, Header, ImageRecord, RegistryFacts
 from pruner.plan.shards import Shard, Sharding, write_shard
+from pruner.policy.policy import RegistrySettings
 from pruner.registry.ncr import protocol
 
 ALL = policy_text(extra="    limits: {keep_at_least: 0}\n")
@@ -178,8 +185,9 @@ class Pods:
             self.files[own] = among
             await self.moment()
 
-        def limit(parts):
+        async def limit(parts):
             self.parts[own] = parts
+            await self.moment()
 
         await share(0)
         parts = inf
@@ -222,6 +230,83 @@ def test_who_shares_never_sends_more_than_allowed_whoever_comes_or_goes_and_when
     assert pods.used == pytest.approx(1 if pods.running else 0)
     for name in list(pods.running):
         pods.kill(name)
+
+
+@pytest.fixture
+def connections(tmp_path):
+    """Connections to a registry of an account that may send 200 requests a second, shared with shard 2."""
+    env = {"NCLOUD_ACCESS_KEY_ID": "a", "NCLOUD_SECRET_ACCESS_KEY": "b", "PRUNER_CACHE_DIR": str(tmp_path)}
+    place = "http://127.0.0.1:9"
+    settings = {"acme": RegistrySettings("f:1", endpoint=f"{place}/ncr/api/v2", v2_url=place)}
+    options = ConnectionOptions(rate=200.0, concurrency=32)
+    one, two = presence(tmp_path, "plan", Shard(1, 2)), presence(tmp_path, "plan", Shard(2, 2))
+    with one.entered():
+        yield Connections(options, settings, Silent(), env, presence=one), two
+
+
+def bounds(connections):
+    return {(gate.pacer.ceiling, gate.pacer.max_in_flight) for gate in connections.gates}
+
+
+async def soon(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_every_gate_gets_its_part_also_that_of_manifests(connections):
+    ours, other = connections
+    async with ours, anyio.create_task_group() as group:
+        await ours.take_part()
+        await ours.open(["acme"])
+        await ours.open_doors(["acme"])
+        assert (len(ours.gates), bounds(ours)) == (2, {(200.0, 32)})
+        group.start_soon(ours.keep_parts)
+        with other.entered():
+            other.share(2)
+            await soon(lambda: other.look() == (2, 2))
+            assert bounds(ours) == {(100.0, 16)}
+        await soon(lambda: bounds(ours) == {(200.0, 32)})
+        group.cancel_scope.cancel()
+    with other.entered():
+        # Who sends nothing any more keeps nobody waiting.
+        assert other.look().sharing == NOTHING_LEFT
+
+
+async def test_who_comes_is_told_when_no_more_is_in_flight_than_ones_part(connections):
+    ours, other = connections
+    async with ours, anyio.create_task_group() as group:
+        await ours.take_part()
+        await ours.open(["acme"])
+        [gate] = ours.gates
+        gate.in_flight = 17
+        group.start_soon(ours.keep_parts)
+        with other.entered():
+            await soon(lambda: bounds(ours) == {(100.0, 16)})
+            assert other.look() == (2, 1)
+            gate.in_flight = 16
+            await soon(lambda: other.look() == (2, 2))
+        group.cancel_scope.cancel()
+
+
+async def test_who_could_not_look_once_looks_again(connections, monkeypatch):
+    ours, other = connections
+    async with ours, anyio.create_task_group() as group:
+        await ours.take_part()
+        await ours.open(["acme"])
+        with monkeypatch.context() as broken:
+            failures = []
+            broken.setattr(Presence, "look", lambda _: failing(failures))
+            group.start_soon(ours.keep_parts)
+            await soon(lambda: failures)
+        with other.entered():
+            await soon(lambda: other.look() == (2, 2))
+        group.cancel_scope.cancel()
+
+
+def failing(failures):
+    failures.append(1)
+    raise OSError(errno.ESTALE, "Stale file handle")
 
 
 def test_a_pacer_follows_its_part_of_the_ceiling():

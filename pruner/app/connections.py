@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -32,7 +32,15 @@ from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
-from pruner.engine.presence import POLL_SECONDS, ROOM_POLL_SECONDS, ROOM_SECONDS, Presence, agree
+from pruner.engine.presence import (
+    DRAIN_SECONDS,
+    NOTHING_LEFT,
+    POLL_SECONDS,
+    ROOM_POLL_SECONDS,
+    ROOM_SECONDS,
+    Presence,
+    agree,
+)
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Places
@@ -90,6 +98,7 @@ class Connections:
         self._presence = presence
         self._parts = 1
         self._open: dict[Place, _Connection] = {}
+        self._gates: list[tuple[Place, Gate]] = []
         self._places: dict[str, Place] = {}
         self._stack = AsyncExitStack()
         self._room = Room(TAGS_AT_ONCE)
@@ -124,21 +133,34 @@ class Connections:
         parts = float("inf")
         while (parts := await self._agree(self._presence, parts)) == float("inf"):
             if time.monotonic() > give_up:
-                self._share_among(self._presence.look().present)
-                self._presence.share(self._parts)
+                present = self._presence.look().present
+                self._presence.share(present)
+                await self._share_among(present)
                 return
             await anyio.sleep(ROOM_POLL_SECONDS)
 
     async def keep_parts(self) -> None:
-        """Share what the account may send with those who are there, until cancelled."""
-        while self._presence is not None and self._is_limited:
-            await anyio.sleep(POLL_SECONDS)
+        """Share what the account may send with those who are there, until cancelled: then nothing is sent."""
+        if self._presence is None or not self._is_limited:
+            return
+        try:
+            await self._keep_parts(self._presence)
+        finally:
+            with suppress(OSError):
+                self._presence.share(NOTHING_LEFT)
+
+    async def _keep_parts(self, presence: Presence) -> None:
+        is_seen = True
+        while True:
             try:
-                await self._agree(self._presence, self._parts)
+                await self._agree(presence, self._parts)
+                is_seen = True
             except OSError as error:
                 # Better to go on with the part that one has than to cut off a run.
-                self._talk.warn(f"who else works on the plan cannot be seen: {error.strerror or error}")
-                return
+                if is_seen:
+                    self._talk.warn(f"who else works on the plan cannot be seen: {error.strerror or error}")
+                is_seen = False
+            await anyio.sleep(POLL_SECONDS)
 
     async def _agree(self, presence: Presence, parts: float) -> float:
         in_thread = anyio.to_thread.run_sync
@@ -149,10 +171,16 @@ class Connections:
             self._share_among,
         )
 
-    def _share_among(self, parts: int) -> None:
+    async def _share_among(self, parts: int) -> None:
+        """Take a part of what was declared, and wait until no more is in flight than that."""
         self._parts = parts
-        for place, connection in self._open.items():
-            self._limit(place, connection.access.gate)
+        for place, gate in self._gates:
+            self._limit(place, gate)
+        give_up = time.monotonic() + DRAIN_SECONDS
+        while any(gate.in_flight > gate.pacer.max_in_flight for gate in self.gates):
+            if time.monotonic() > give_up:
+                return
+            await anyio.sleep(ROOM_POLL_SECONDS)
 
     def _limit(self, place: Place, gate: Gate) -> None:
         pacer = gate.pacer
@@ -280,6 +308,7 @@ class Connections:
         pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
         gate = Gate(pacer, asyncio.get_running_loop().time)
         self._limit(place, gate)
+        self._gates.append((place, gate))
         backoff, dice = Backoff(), Random()  # noqa: S311 - jitter, not a secret
         return gate, Governor(gate, backoff, dice), Governor(gate, backoff, dice, essential=True)
 
@@ -347,8 +376,7 @@ class Connections:
     @property
     def gates(self) -> list[Gate]:
         """The gates of all connections."""
-        own = [connection.access.gate for connection in self._open.values()]
-        return [*own, *(door.gate for door in self._doors.values())]
+        return [gate for _, gate in self._gates]
 
     @property
     def requests_sent(self) -> int:

@@ -72,7 +72,8 @@ async def execute(
         progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
-        with _session(run, state, connections, options) as journal, anyio.CancelScope() as scope:
+        sent = _Sent(connections)
+        with _session(run, state, sent, options) as journal, anyio.CancelScope() as scope:
             executor = Executor(
                 access,
                 state,
@@ -86,7 +87,7 @@ async def execute(
             async with task_group() as group:
                 for helper in [*helpers, *_deadline(options)]:
                     await group.start(helper, working)
-                group.start_soon(_tick, journal, state, connections)
+                group.start_soon(_tick, journal, state, sent)
                 group.start_soon(connections.keep_parts)
                 images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
                 await executor.run(images, progress)
@@ -95,13 +96,32 @@ async def execute(
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
 
 
+class _Sent:
+    """What was sent over ``connections`` since a session began; a listing before may have sent more."""
+
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
+        self._requests = connections.requests_sent
+        self._throttled = GateTotals.of(connections.gates).refusals
+        self._started = time.monotonic()
+
+    @property
+    def requests(self) -> int:
+        return self.connections.requests_sent - self._requests
+
+    @property
+    def throttled(self) -> int:
+        return GateTotals.of(self.connections.gates).refusals - self._throttled
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+
 @contextmanager
-def _session(
-    run: RunDirectory, state: RunState, connections: Connections, options: ExecutionOptions
-) -> Iterator[Journal]:
+def _session(run: RunDirectory, state: RunState, sent: _Sent, options: ExecutionOptions) -> Iterator[Journal]:
     """The journal of the run, which says when this session begins, and how it ends."""
     journal = Journal(run.journal, durable=options.durable)
-    requests, started = connections.requests_sent, time.monotonic()
     journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
     # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
     journal.sync()
@@ -111,9 +131,9 @@ def _session(
         state.stop(StopKind.INTERRUPTED, "cut off")
         raise
     finally:
-        seconds = time.monotonic() - started
-        connections.remember_rates()
-        _end(journal, state, connections, requests, seconds)
+        seconds = sent.seconds
+        sent.connections.remember_rates()
+        _end(journal, state, sent, seconds)
 
 
 def _busy(run: RunDirectory) -> RefusedError:
@@ -146,9 +166,9 @@ def _deadline(options: ExecutionOptions) -> list[Helper]:
     return [] if seconds is None else [StopAt(seconds, f"the deadline of {seconds:.0f} s has passed")]
 
 
-async def _tick(journal: Journal, state: RunState, connections: Connections) -> None:
+async def _tick(journal: Journal, state: RunState, sent: _Sent) -> None:
     """Note once a second how the run goes, for the report's time line."""
-    gates = connections.gates
+    gates = sent.connections.gates
     while True:
         await anyio.sleep(TICK_SECONDS)
         totals = GateTotals.of(gates)
@@ -157,8 +177,8 @@ async def _tick(journal: Journal, state: RunState, connections: Connections) -> 
                 Tick(
                     int(time.time() * 1000),
                     state.stats.done,
-                    totals.granted,
-                    totals.refusals,
+                    sent.requests,
+                    sent.throttled,
                     totals.in_flight,
                     0.0 if totals.rate == float("inf") else round(totals.rate, 2),
                 )
@@ -182,13 +202,11 @@ class StopAt:
         working.state.stop(StopKind.DEADLINE, self._why)
 
 
-def _end(
-    journal: Journal, state: RunState, connections: Connections, requests_before: int, seconds: float
-) -> None:
+def _end(journal: Journal, state: RunState, sent: _Sent, seconds: float) -> None:
     kind = state.stop_kind
     stats = {
-        "requests": connections.requests_sent - requests_before,
-        "throttled": GateTotals.of(connections.gates).refusals,
+        "requests": sent.requests,
+        "throttled": sent.throttled,
         "retries": state.stats.retries,
         "seconds": round(seconds, 3),
     }

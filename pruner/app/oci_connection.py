@@ -40,7 +40,6 @@ class NcrDoor:
         login = Login(key.access_key, key.secret, key.source)
         self.transport = _transport(place, login, new_client, timeout, stack)
         self.manifests = ManifestClient(self.transport, governor)
-        self.gate = governor.gate
         self._governor = governor
 
     def linked(self, reader: TagReader, known: KnownManifests, talk: Say) -> TagReader:

@@ -22,6 +22,10 @@ POLL_SECONDS: Final = 0.2
 ROOM_POLL_SECONDS: Final = 0.02
 ROOM_SECONDS: Final = 10.0
 """Who has not made room by then does not run, and sends nothing."""
+DRAIN_SECONDS: Final = 5.0
+"""So long is waited, before others are told, for what was sent when one might send more."""
+NOTHING_LEFT: Final = 999_999
+"""What one tells who sends nothing any more."""
 _ENTER_SECONDS: Final = 5.0
 
 
@@ -36,26 +40,26 @@ async def agree(
     parts: float,
     look: Callable[[], Awaitable[Others]],
     share: Callable[[int], Awaitable[None]],
-    limit: Callable[[int], None],
+    limit: Callable[[int], Awaitable[None]],
 ) -> float:
     """Among how many one shares from now on; infinite, before and after, as long as one may send nothing.
 
-    ``limit`` bounds oneself, ``share`` tells the others, of whom any may come or go at every moment. What is
-    told is never more than what one keeps to: who is slowed down is so before it is told, and who may go
-    faster tells it and looks once more. Either that look sees who came since, or who came sees what was told
-    and waits (as in Dekker's algorithm for two).
+    ``limit`` bounds oneself, and returns when one keeps to that; ``share`` tells the others, of whom any may
+    come or go at every moment. What is told is never more than what one keeps to: who is slowed down is so
+    before it is told, and who may go faster tells it and looks once more. Either that look sees who came
+    since, or who came sees what was told and waits (as in Dekker's algorithm for two).
     """
     there = await look()
     if there.present < parts:
         await share(there.present)
         again = await look()
         if again.present <= there.present <= again.sharing:
-            limit(there.present)
+            await limit(there.present)
             return there.present
         if parts < float("inf"):
             await share(int(parts))
     elif there.present > parts:
-        limit(there.present)
+        await limit(there.present)
         await share(there.present)
         return there.present
     return parts
@@ -95,10 +99,8 @@ class Presence:
 
     def _sharing(self, path: Path) -> int | None:
         """Among how many somebody else shares, 0 if that was not said yet; None if nobody is there."""
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
+        # Made where it is not there: on NFS one that was missed once would stay unseen for half a minute.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             if try_flock(descriptor, fcntl.LOCK_SH):
                 return None

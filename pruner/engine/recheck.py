@@ -109,11 +109,14 @@ class _Staying:
     def __init__(self, ready: Container[str], now: Mapping[str, Tag]) -> None:
         self.by_digest: dict[str | None, str] = {}
         self.by_child: dict[str, str] = {}
+        self.by_platform: dict[str, str] = {}
         self.by_subject: dict[str, str] = {}
         for name, tag in now.items():
             if name in ready:
                 continue
             self.by_digest.setdefault(tag.digest, name)
+            for platform in tag.platforms or ():
+                self.by_platform.setdefault(platform, name)
             if tag.links is not None:
                 for child in tag.links.children:
                     self.by_child.setdefault(child, name)
@@ -130,6 +133,8 @@ def _endangering(record: ImageRecord, ready: Mapping[str, Entry], now: Mapping[s
             found[name] = why
         if not staying.by_digest or (entry.delete_shared and not record.takes_siblings):
             continue
+        if (whole := staying.by_platform.get(entry.digest or "")) is not None:
+            found[name] = f"{short(entry.digest or '')} is part of '{whole}', which stays"
         sibling = staying.by_digest.get(entry.digest) or staying.by_digest.get(None)
         if entry.digest is None:
             sibling = next(iter(staying.by_digest.values()))

@@ -49,13 +49,14 @@ class ImageUse:
         for tag in tags:
             if tag.name in self.tags and tag.digest is not None:
                 digests.setdefault(tag.digest, f"{_users(self.tags[tag.name])} as '{tag.name}'")
+        parts = self._parts_in_use(tags, digests)
         nameless = any(tag.name in self.tags and tag.digest is None for tag in tags)
-        unfound = self.digests.keys() - {digest for tag in tags for digest in (tag.digest, *_parts(tag))}
+        unfound = set(self.digests).difference(digest for tag in tags for digest in (tag.digest, *tag.parts))
         found: dict[str, str] = {}
         for tag in tags:
             if tag.name in self.tags:
                 found[tag.name] = f"in use by {_users(self.tags[tag.name])}"
-            elif (why := _by_digest(tag, digests)) is not None:
+            elif (why := _by_digest(tag, digests, parts)) is not None:
                 found[tag.name] = why
             elif self.any_tag:
                 found[tag.name] = f"may be what {_users(self.any_tag)} runs: its node does not say the digest"
@@ -65,22 +66,28 @@ class ImageUse:
                 found[tag.name] = "may be an image that is in use: what it consists of is not known"
         return found
 
+    def _parts_in_use(self, tags: Iterable[Tag], digests: Mapping[str, str]) -> dict[str, str]:
+        """The digests of what the tags in use consist of, each with who uses it."""
+        found: dict[str, str] = {}
+        for tag in tags:
+            if tag.parts and (tag.name in self.tags or tag.digest in digests):
+                users = digests.get(tag.digest or "") or _users(self.tags[tag.name])
+                found.update(dict.fromkeys(tag.parts, f"{users}, as a part of '{tag.name}'"))
+        return found
 
-def _by_digest(tag: Tag, digests: Mapping[str, str]) -> str | None:
+
+def _by_digest(tag: Tag, digests: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
     digest, subject = tag.digest or "", tag.subject or ""
     if digest in digests:
         return f"its digest is in use by {digests[digest]}"
+    if digest in parts:
+        return f"its digest is in use by {parts[digest]}"
     if subject in digests:
         return f"belongs to a digest that is in use by {digests[subject]}"
-    for part in _parts(tag):
+    for part in tag.parts:
         if part in digests:
             return f"a part of it is in use by {digests[part]}"
     return None
-
-
-def _parts(tag: Tag) -> tuple[str, ...]:
-    """The digests of what a tag consists of, as far as they are known."""
-    return (*(tag.links.children if tag.links is not None else ()), *(tag.platforms or ()))
 
 
 def _users(users: Mapping[str, None]) -> str:

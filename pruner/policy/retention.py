@@ -169,6 +169,7 @@ class _Decider:
         self.candidates: dict[int, _Candidate] = {}
         self.attachments = self._attachments()
         self.linked = any(tag.links is not None for tag in table.tags)
+        self.has_platforms = any(tag.platforms for tag in table.tags)
         self.kept_attachments: set[int] = set()
         """Attachments that a keep rule or a hold protects by their own name."""
         self.ordinary = [index for index in range(len(table)) if index not in self.attachments]
@@ -304,6 +305,8 @@ class _Decider:
         while self.candidates and len(self.candidates) != before:
             before = len(self.candidates)
             self._protect_shared()
+            if self.has_platforms:
+                self._protect_platforms()
             if self.attachments or self.linked:
                 self._protect_linked(attached=attached)
 
@@ -356,6 +359,20 @@ class _Decider:
                 self._keep(index, Reason(ReasonKind.SHARED_DIGEST, text))
             elif doubtful:
                 self._keep(index, _UNKNOWN_SIBLING)
+
+    def _protect_platforms(self) -> None:
+        """With a name the server may remove a manifest that an index of another name consists of."""
+        going: dict[str | None, list[int]] = {}
+        for index, candidate in self.candidates.items():
+            if not candidate.delete_shared:
+                going.setdefault(self.table.tags[index].digest, []).append(index)
+        for index, tag in enumerate(self.table.tags):
+            if index in self.candidates:
+                continue
+            for digest in tag.platforms or ():
+                for part in going.pop(digest, ()):
+                    text = f"{short(digest)} is part of '{tag.target.tag}', which is kept"
+                    self._keep(part, Reason(ReasonKind.LINKED, text))
 
     def _protect_the_last(self) -> bool:
         """The newest of what rules would delete stay, until enough tags do. Whether any had to."""

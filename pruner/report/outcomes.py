@@ -30,7 +30,6 @@ class RunRecord:
 
     def __init__(self) -> None:
         self.starts: list[Start] = []
-        self.ends: list[End] = []
         self.stats: list[dict[str, Any]] = []
         """The totals of each session; of one that was cut off those that it noted last."""
         self.registry_stops: dict[str, str] = {}
@@ -38,11 +37,15 @@ class RunRecord:
         self.ticks: list[Tick] = []
         self.end: End | None = None
         """How the last session ended; None if it was cut off."""
+        self.last_at = 0
+        """When something was noted last, in epoch milliseconds."""
         self.wall_seconds: float | None = None
-        """From the first start to the last end, where sessions ran side by side."""
+        """From the first start to what was noted last, where sessions ran side by side."""
 
     def take(self, line: Line) -> None:
         """Note a line that is no outcome."""
+        if isinstance(line, Start | Tick | End):
+            self.last_at = max(self.last_at, line.at)
         if isinstance(line, Start):
             self.starts.append(line)
             self.stats.append({})
@@ -50,7 +53,6 @@ class RunRecord:
             self.registry_stops.clear()
             self.lacks_permission = False
         elif isinstance(line, End):
-            self.ends.append(line)
             self.stats[-1:] = [line.stats]
             self.end = line
         elif isinstance(line, Tick):

@@ -105,7 +105,6 @@ class ShardRuns:
         """What all of them say beside the outcomes. Their time lines stay with them."""
         for end in self.ends:
             record.starts += end.record.starts
-            record.ends += end.record.ends
             record.stats += end.record.stats
             record.registry_stops |= end.record.registry_stops
             record.lacks_permission = record.lacks_permission or end.record.lacks_permission
@@ -115,5 +114,6 @@ class ShardRuns:
                 (end.record.end for end in self.ends if end.record.end is not None),
                 key=lambda end: (end.stop is not None, end.at),
             )
-        if record.starts and record.ends:
-            record.wall_seconds = (max(end.at for end in record.ends) - record.starts[0].at) / 1000
+        if record.starts:
+            last_at = max(end.record.last_at for end in self.ends)
+            record.wall_seconds = (last_at - record.starts[0].at) / 1000
