@@ -362,17 +362,17 @@ class _Decider:
 
     def _protect_platforms(self) -> None:
         """With a name the server may remove a manifest that an index of another name consists of."""
-        going: dict[str | None, list[int]] = {}
-        for index, candidate in self.candidates.items():
-            if not candidate.delete_shared:
-                going.setdefault(self.table.tags[index].digest, []).append(index)
-        for index, tag in enumerate(self.table.tags):
-            if index in self.candidates:
-                continue
-            for digest in tag.platforms or ():
-                for part in going.pop(digest, ()):
-                    text = f"{short(digest)} is part of '{tag.target.tag}', which is kept"
-                    self._keep(part, Reason(ReasonKind.LINKED, text))
+        tags = self.table.tags
+        going = {tags[index].digest for index, item in self.candidates.items() if not item.delete_shared}
+        wholes: dict[str | None, str] = {}
+        for index, tag in enumerate(tags):
+            if tag.platforms and index not in self.candidates:
+                wholes.update((digest, tag.target.tag) for digest in tag.platforms if digest in going)
+        for index in [index for index in self.candidates if tags[index].digest in wholes]:
+            if not self.candidates[index].delete_shared:
+                digest = tags[index].digest
+                text = f"{short(digest or '')} is part of '{wholes[digest]}', which is kept"
+                self._keep(index, Reason(ReasonKind.LINKED, text))
 
     def _protect_the_last(self) -> bool:
         """The newest of what rules would delete stay, until enough tags do. Whether any had to."""
