@@ -257,11 +257,11 @@ async def soon(condition):
 async def test_every_gate_gets_its_part_also_that_of_manifests(connections):
     ours, other = connections
     async with ours, anyio.create_task_group() as group:
-        await ours.take_part()
+        await ours.sharing.take_part()
         await ours.open(["acme"])
         await ours.open_doors(["acme"])
         assert (len(ours.gates), bounds(ours)) == (2, {(200.0, 32)})
-        group.start_soon(ours.keep_parts)
+        group.start_soon(ours.sharing.keep_parts)
         with other.entered():
             other.share(2)
             await soon(lambda: other.look() == (2, 2))
@@ -276,11 +276,11 @@ async def test_every_gate_gets_its_part_also_that_of_manifests(connections):
 async def test_who_comes_is_told_when_no_more_is_in_flight_than_ones_part(connections):
     ours, other = connections
     async with ours, anyio.create_task_group() as group:
-        await ours.take_part()
+        await ours.sharing.take_part()
         await ours.open(["acme"])
         [gate] = ours.gates
         gate.in_flight = 17
-        group.start_soon(ours.keep_parts)
+        group.start_soon(ours.sharing.keep_parts)
         with other.entered():
             await soon(lambda: bounds(ours) == {(100.0, 16)})
             assert other.look() == (2, 1)
@@ -292,12 +292,12 @@ async def test_who_comes_is_told_when_no_more_is_in_flight_than_ones_part(connec
 async def test_who_could_not_look_once_looks_again(connections, monkeypatch):
     ours, other = connections
     async with ours, anyio.create_task_group() as group:
-        await ours.take_part()
+        await ours.sharing.take_part()
         await ours.open(["acme"])
         with monkeypatch.context() as broken:
             failures = []
             broken.setattr(Presence, "look", lambda _: failing(failures))
-            group.start_soon(ours.keep_parts)
+            group.start_soon(ours.sharing.keep_parts)
             await soon(lambda: failures)
         with other.entered():
             await soon(lambda: other.look() == (2, 2))

@@ -192,7 +192,7 @@ async def _connected(
         async with Connections(
             options.connection, settings, talk, state=options.state, presence=present
         ) as connections:
-            await connections.take_part()
+            await connections.sharing.take_part()
             in_use = await connect(connections, plan, proved)
             return await carry_out(connections, plan, run, options, talk, in_use, left)
 

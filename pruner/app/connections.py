@@ -2,16 +2,13 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
-
-import anyio
 
 from pruner.app.options import ConnectionOptions
 from pruner.app.places import (
@@ -27,20 +24,13 @@ from pruner.app.places import (
     with_oci,
 )
 from pruner.app.saying import Say
+from pruner.app.sharing import Sharing
 from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
 from pruner.engine.pacing import AdaptivePacer
-from pruner.engine.presence import (
-    DRAIN_SECONDS,
-    NOTHING_LEFT,
-    POLL_SECONDS,
-    ROOM_POLL_SECONDS,
-    ROOM_SECONDS,
-    Presence,
-    agree,
-)
+from pruner.engine.presence import Presence
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
 from pruner.plan.inventory import Places
@@ -95,8 +85,7 @@ class Connections:
         self._talk = talk
         self._env = env
         self._state = state
-        self._presence = presence
-        self._parts = 1
+        self.sharing = Sharing(presence if self._is_limited else None, talk, self._limit_all)
         self._open: dict[Place, _Connection] = {}
         self._gates: list[tuple[Place, Gate]] = []
         self._places: dict[str, Place] = {}
@@ -125,62 +114,10 @@ class Connections:
         declared = any(item.requests_per_second or item.concurrency for item in self._settings.values())
         return rate < float("inf") or number is not None or declared
 
-    async def take_part(self) -> None:
-        """Before anything is opened: find out who else is there, and wait until they have made room."""
-        if self._presence is None or not self._is_limited:
-            return
-        give_up = time.monotonic() + ROOM_SECONDS
-        parts = float("inf")
-        while (parts := await self._agree(self._presence, parts)) == float("inf"):
-            if time.monotonic() > give_up:
-                present = self._presence.look().present
-                self._presence.share(present)
-                await self._share_among(present)
-                return
-            await anyio.sleep(ROOM_POLL_SECONDS)
-
-    async def keep_parts(self) -> None:
-        """Share what the account may send with those who are there, until cancelled: then nothing is sent."""
-        if self._presence is None or not self._is_limited:
-            return
-        try:
-            await self._keep_parts(self._presence)
-        finally:
-            with suppress(OSError):
-                self._presence.share(NOTHING_LEFT)
-
-    async def _keep_parts(self, presence: Presence) -> None:
-        is_seen = True
-        while True:
-            try:
-                await self._agree(presence, self._parts)
-                is_seen = True
-            except OSError as error:
-                # Better to go on with the part that one has than to cut off a run.
-                if is_seen:
-                    self._talk.warn(f"who else works on the plan cannot be seen: {error.strerror or error}")
-                is_seen = False
-            await anyio.sleep(POLL_SECONDS)
-
-    async def _agree(self, presence: Presence, parts: float) -> float:
-        in_thread = anyio.to_thread.run_sync
-        return await agree(
-            parts,
-            lambda: in_thread(presence.look),
-            lambda among: in_thread(presence.share, among),
-            self._share_among,
-        )
-
-    async def _share_among(self, parts: int) -> None:
-        """Take a part of what was declared, and wait until no more is in flight than that."""
-        self._parts = parts
+    def _limit_all(self) -> list[Gate]:
         for place, gate in self._gates:
             self._limit(place, gate)
-        give_up = time.monotonic() + DRAIN_SECONDS
-        while any(gate.in_flight > gate.pacer.max_in_flight for gate in self.gates):
-            if time.monotonic() > give_up:
-                return
-            await anyio.sleep(ROOM_POLL_SECONDS)
+        return self.gates
 
     def _limit(self, place: Place, gate: Gate) -> None:
         pacer = gate.pacer
@@ -191,7 +128,7 @@ class Connections:
     def _in_flight(self) -> int:
         """Most requests in flight of this process: its part of what was declared."""
         declared = self._declared_concurrency
-        return self.concurrency if declared is None else max(1, declared // self._parts)
+        return self.concurrency if declared is None else max(1, declared // self.sharing.parts)
 
     async def open(self, registries: list[str]) -> dict[str, RegistryAccess]:
         """Access to each of ``registries``; InputError or CredentialsError when that cannot be had."""
@@ -318,7 +255,7 @@ class Connections:
 
     def _rate(self, place: Place) -> float:
         declared = [item.requests_per_second for item in self._at(place) if item.requests_per_second]
-        return (self._options.rate or min(declared, default=DEFAULT_RATE)) / self._parts
+        return (self._options.rate or min(declared, default=DEFAULT_RATE)) / self.sharing.parts
 
     @property
     def _declared_concurrency(self) -> int | None:

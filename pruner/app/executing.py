@@ -88,7 +88,7 @@ async def execute(
                 for helper in [*helpers, *_deadline(options)]:
                     await group.start(helper, working)
                 group.start_soon(_tick, journal, state, sent)
-                group.start_soon(connections.keep_parts)
+                group.start_soon(connections.sharing.keep_parts)
                 images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
                 await executor.run(images, progress)
                 group.cancel_scope.cancel()

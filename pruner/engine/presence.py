@@ -17,13 +17,6 @@ from pruner.errors import InputError, ShardBusyError
 from pruner.files import private_folder
 from pruner.plan.shards import Shard
 
-POLL_SECONDS: Final = 0.2
-"""How often is looked who is there."""
-ROOM_POLL_SECONDS: Final = 0.02
-ROOM_SECONDS: Final = 10.0
-"""Who has not made room by then does not run, and sends nothing."""
-DRAIN_SECONDS: Final = 5.0
-"""So long is waited, before others are told, for what was sent when one might send more."""
 NOTHING_LEFT: Final = 999_999
 """What one tells who sends nothing any more."""
 _ENTER_SECONDS: Final = 5.0
