@@ -54,7 +54,7 @@ def with_platforms(name, digest, days, *platforms):
 def test_a_platform_that_a_listing_tells_stays_with_its_index_unless_a_policy_says_otherwise():
     tags = [with_platforms("v1", A, 1, B), tag("v1-amd64", 30, B), tag("v0", 30, C)]
     assert gone(tags, rules(OLD)) == ["v0"]
-    assert why("v1-amd64", tags, rules(OLD)) is ReasonKind.LINKED
+    assert why("v1-amd64", tags, rules(OLD)) is ReasonKind.SHARED_DIGEST
     assert gone(tags, rules(OLD, shared_digest="delete")) == ["v0", "v1-amd64"]
     assert gone([with_platforms("v1", A, 30, B), tag("v1-amd64", 30, B)], rules(OLD)) == ["v1", "v1-amd64"]
 

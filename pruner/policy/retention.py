@@ -372,7 +372,7 @@ class _Decider:
             if not self.candidates[index].delete_shared:
                 digest = tags[index].digest
                 text = f"{short(digest or '')} is part of '{wholes[digest]}', which is kept"
-                self._keep(index, Reason(ReasonKind.LINKED, text))
+                self._keep(index, Reason(ReasonKind.SHARED_DIGEST, text))
 
     def _protect_the_last(self) -> bool:
         """The newest of what rules would delete stay, until enough tags do. Whether any had to."""
