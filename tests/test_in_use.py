@@ -649,10 +649,10 @@ def test_trouble_that_stays_proves_nothing(cluster, tmp_path, answer, said):
 
 def test_a_list_that_never_comes_proves_nothing(cluster, tmp_path):
     held = [cluster.hold("deployments") for _ in range(ATTEMPTS)]
-    _, missing = read(cluster, tmp_path, timeout=0.5)
-    # On a busy machine a request may be given up before it arrives, and others may be late as well.
-    assert any(one.arrived.is_set() for one in held)
-    assert "deployments: no answer within 0.5 s" in missing
+    _, missing = read(cluster, tmp_path, timeout=1.0)
+    assert all(one.arrived.is_set() for one in held)
+    # On a busy machine others may be late as well.
+    assert "deployments: no answer within 1 s" in missing
 
 
 @pytest.mark.parametrize("kind", [kind.resource for kind in KINDS])

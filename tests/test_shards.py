@@ -716,8 +716,9 @@ def signed_at(monkeypatch):
 
 def most_beyond(rate, moments):
     """The smallest bucket, in requests, that would have let all pass at ``rate`` requests per second."""
+    moments = sorted(moments)
     level, most, last = 0.0, 0.0, moments[0]
-    for moment in sorted(moments):
+    for moment in moments:
         level = max(0.0, level - rate * (moment - last)) + 1.0
         most, last = max(most, level), moment
     return most

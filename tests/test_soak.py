@@ -74,6 +74,6 @@ def test_two_hundred_thousand_targets_take_hardly_more_memory_than_a_thousand(pr
     # A tag that could only be looked for in a list, which shifts under so many deletions; resume finds out.
     assert counts["unknown"] < 0.0001 * report["targets"]
     assert counts["failed"] < 0.002 * report["targets"]
-    # 56 against 69 to 76 MiB: what the allocator keeps differs from run to run. One object left behind for
-    # each target would be more than this.
+    # 56 against 69 to 76 MiB: it differs from run to run. More than about 160 bytes left behind for each
+    # target would pass this bound.
     assert large < 1.5 * small

@@ -87,6 +87,7 @@ def judge(conditions: Iterable[Condition], table: ImageTable) -> Verdicts:
 
 
 def narrow_each(verdicts: Verdicts, verdict_of: Callable[[int], int]) -> None:
+    """Lower each verdict to its tag's own, by index, where that is lower; what is NO already is not asked."""
     for index, current in enumerate(verdicts):
         if current:
             own = verdict_of(index)
