@@ -5,14 +5,13 @@ not as documented is an error: what it uses is not known.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 REVISIONS: Final = 10
 """The ReplicaSets of so many latest revisions of a Deployment are in use (revisionHistoryLimit's default)."""
-_REVISION: Final = "deployment.kubernetes.io/revision"
 _DIGEST: Final = re.compile(
     r"(?:[a-z-]+://)?(?:(?P<name>[^@\s]+)@)?(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"
 )
@@ -40,10 +39,14 @@ class _Owner(_Struct):
     controller: bool | None = None
 
 
+class _Annotations(msgspec.Struct):
+    revision: str = msgspec.field(name="deployment.kubernetes.io/revision", default="")
+
+
 class _Metadata(_Struct):
     name: str
     namespace: str = ""
-    annotations: dict[str, str] | None = None
+    annotations: _Annotations | None = None
     owner_references: list[_Owner] | None = None
 
     def workload(self, kind: str) -> str:
@@ -165,14 +168,15 @@ class _CronJob(_Struct):
 
 class _ListMetadata(_Struct):
     continue_: str | None = msgspec.field(name="continue", default=None)
+    remaining_item_count: int | None = None
 
 
 class _List(msgspec.Struct):
-    """``items`` has no default: an answer without them is no empty list."""
+    """A list as it is sent. An answer without ``items`` or ``metadata`` does not say whether it is whole."""
 
     kind: str
     items: list[msgspec.Raw] | None
-    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
+    metadata: _ListMetadata
 
 
 def _pods(pods: Iterable[_Pod]) -> Iterator[Usage]:
@@ -184,15 +188,24 @@ def _pods(pods: Iterable[_Pod]) -> Iterator[Usage]:
         workload = pod.metadata.workload("Pod")
         if owner is not None:
             workload = f"{owner.kind} {pod.metadata.namespace}/{owner.name}"
-        running = {status.name: status for status in pod.status.statuses()}
+        statuses = list(pod.status.statuses())
+        by_name = {status.name: status for status in statuses}
         for name, reference in pod.spec.images():
-            status = running.get(name)
-            named, digest = (None, None) if status is None else _running(status.image_id)
-            unknown = status is not None and status.runs and digest is None
-            yield Usage(workload, reference, digest, unknown)
-            if named is not None and digest is not None:
-                # A node may have pulled it by another name, from a mirror, say.
-                yield Usage(workload, f"{named}@{digest}")
+            yield _of_container(workload, reference, by_name.get(name), pod.status.phase)
+        for status in statuses:
+            repository, digest = _running(status.image_id)
+            if repository is not None and digest is not None:
+                # The node may have pulled it under another name, for example from a mirror.
+                yield Usage(workload, f"{repository}@{digest}")
+
+
+def _of_container(workload: str, reference: str, status: _ContainerStatus | None, phase: str) -> Usage:
+    """The use of an image by a container or a volume of a Pod, of which the node may report nothing."""
+    if status is None:
+        # Only a Pod that has not started yet certainly runs nothing.
+        return Usage(workload, reference, None, phase != "Pending" and "@" not in reference)
+    _, digest = _running(status.image_id)
+    return Usage(workload, reference, digest, status.runs and digest is None)
 
 
 def _running(image_id: str) -> tuple[str | None, str | None]:
@@ -239,7 +252,8 @@ def _replica_sets(sets: Iterable[_Workload]) -> Iterator[Usage]:
 
 
 def _revision(item: _Workload) -> int:
-    text = (item.metadata.annotations or {}).get(_REVISION, "")
+    annotations = item.metadata.annotations
+    text = "" if annotations is None else annotations.revision
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
@@ -256,41 +270,33 @@ def _cron_jobs(jobs: Iterable[_CronJob]) -> Iterator[Usage]:
 
 
 class Kind(NamedTuple):
-    """A kind of object: its path in the API, what its list is called, and what its objects use."""
+    """A kind of object: its path in the API, what its list is called, and what its objects use.
+
+    ``decode`` keeps of an object only what ``usages`` needs.
+    """
 
     resource: str
     path: str
     list_kind: str
-    read: Callable[[Sequence[msgspec.Raw]], list[Usage]]
+    decode: Callable[[msgspec.Raw], Any]
+    usages: Callable[[Iterable[Any]], Iterator[Usage]]
 
 
-def _reader(
-    of_type: type[T], usages: Callable[[Iterable[T]], Iterator[Usage]]
-) -> Callable[[Sequence[msgspec.Raw]], list[Usage]]:
+def _kind(
+    api: str, resource: str, kind: str, of_type: type[T], usages: Callable[[Iterable[T]], Iterator[Usage]]
+) -> Kind:
     decode = msgspec.json.Decoder(of_type).decode
-    return lambda items: list(usages(decode(item) for item in items))
+    return Kind(resource, f"/{api}/{resource}", f"{kind}List", decode, usages)
 
 
 KINDS: Final = (
-    Kind(
-        "deployments",
-        "/apis/apps/v1/deployments",
-        "DeploymentList",
-        _reader(_Workload, _templates("Deployment")),
-    ),
-    Kind(
-        "statefulsets",
-        "/apis/apps/v1/statefulsets",
-        "StatefulSetList",
-        _reader(_Workload, _templates("StatefulSet")),
-    ),
-    Kind(
-        "daemonsets", "/apis/apps/v1/daemonsets", "DaemonSetList", _reader(_Workload, _templates("DaemonSet"))
-    ),
-    Kind("replicasets", "/apis/apps/v1/replicasets", "ReplicaSetList", _reader(_Workload, _replica_sets)),
-    Kind("cronjobs", "/apis/batch/v1/cronjobs", "CronJobList", _reader(_CronJob, _cron_jobs)),
-    Kind("jobs", "/apis/batch/v1/jobs", "JobList", _reader(_Job, _jobs)),
-    Kind("pods", "/api/v1/pods", "PodList", _reader(_Pod, _pods)),
+    _kind("apis/apps/v1", "deployments", "Deployment", _Workload, _templates("Deployment")),
+    _kind("apis/apps/v1", "statefulsets", "StatefulSet", _Workload, _templates("StatefulSet")),
+    _kind("apis/apps/v1", "daemonsets", "DaemonSet", _Workload, _templates("DaemonSet")),
+    _kind("apis/apps/v1", "replicasets", "ReplicaSet", _Workload, _replica_sets),
+    _kind("apis/batch/v1", "cronjobs", "CronJob", _CronJob, _cron_jobs),
+    _kind("apis/batch/v1", "jobs", "Job", _Job, _jobs),
+    _kind("api/v1", "pods", "Pod", _Pod, _pods),
 )
 """All kinds that are read. First those that people name, so that they are named as what uses an image."""
 
@@ -300,23 +306,65 @@ _list_decoder: Final = msgspec.json.Decoder(_List)
 class Page(NamedTuple):
     """A part of a list, and the token of the next one, if there is any."""
 
-    items: list[msgspec.Raw]
+    items: list[Any]
     following: str | None
 
 
+class NotAsDocumentedError(Exception):
+    """An answer that is not a page of the list that was asked for. Its text quotes nothing of the answer."""
+
+
 def read_page(body: bytes, kind: Kind) -> Page:
-    """A page of a list; ValueError if it is none."""
-    found = _list_decoder.decode(body)
+    """Read a page of a list; NotAsDocumentedError if ``body`` is not a page, or does not say what follows."""
+    try:
+        found = _list_decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise NotAsDocumentedError(f"the answer is not a {kind.list_kind}") from None
     if found.kind != kind.list_kind:
-        raise ValueError(f"a {found.kind[:60]} instead of a {kind.list_kind}")
-    return Page(found.items or [], found.metadata.continue_ or None)
+        raise NotAsDocumentedError(f"the answer is a list of another kind, not a {kind.list_kind}")
+    following = found.metadata.continue_ or None
+    if following is None and found.metadata.remaining_item_count:
+        raise NotAsDocumentedError("the list is not whole: objects remain, but there is no token for them")
+    try:
+        return Page([kind.decode(item) for item in found.items or ()], following)
+    except msgspec.ValidationError as error:
+        # It names fields and types, never a value.
+        raise NotAsDocumentedError(f"an object is not as documented: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise NotAsDocumentedError("an object is not as documented") from None
 
 
-def status_message(body: bytes) -> str:
-    """What a Status object says, or nothing."""
+_STATUS_REASONS: Final = frozenset(
+    [
+        "Unauthorized",
+        "Forbidden",
+        "NotFound",
+        "AlreadyExists",
+        "Conflict",
+        "Gone",
+        "Invalid",
+        "ServerTimeout",
+        "StoreReadError",
+        "Timeout",
+        "TooManyRequests",
+        "BadRequest",
+        "MethodNotAllowed",
+        "NotAcceptable",
+        "RequestEntityTooLarge",
+        "UnsupportedMediaType",
+        "InternalError",
+        "Expired",
+        "ServiceUnavailable",
+    ]
+)
+"""The machine-readable reasons of a refusal (metav1.StatusReason)."""
+
+
+def status_reason(body: bytes) -> str | None:
+    """The documented reason that a Status object gives. Nothing else of it is safe to show."""
     try:
         document: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
-    message = document.get("message") if isinstance(document, dict) else None
-    return message if isinstance(message, str) else ""
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    reason = document.get("reason") if isinstance(document, dict) else None
+    return reason if isinstance(reason, str) and reason in _STATUS_REASONS else None

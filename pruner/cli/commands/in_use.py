@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 import click
@@ -15,12 +15,15 @@ from pruner.cli.talk import Talk
 from pruner.errors import ExitCode, InputError
 from pruner.files import atomic_file
 from pruner.plan.in_use_file import Source, Use, write_in_use
+from pruner.registry.clients import proxy_for
 from pruner.report.text import counted
 from pruner.workloads.files import read_references
-from pruner.workloads.kubernetes import Cluster, contexts_of, read_cluster
+from pruner.workloads.kubeconfig import Cluster, Contexts, contexts_of
+from pruner.workloads.kubernetes import read_cluster
 from pruner.workloads.objects import Usage
 
-IN_CLUSTER = "in-cluster"
+IN_CLUSTER: Final = "in-cluster"
+SHOWN_CONTEXTS: Final = 20
 
 
 @click.command(
@@ -115,21 +118,31 @@ def _read_file(text: str) -> _Read:
 
 
 def _clusters(kubeconfig: Path | None, contexts: tuple[str, ...], timeout: float) -> list[Cluster]:
-    known, current = contexts_of(kubeconfig)
+    known = contexts_of(kubeconfig)
     if not contexts:
-        if current is None:
-            raise InputError("the kubeconfig file has no current context; name one with --context")
-        return [Cluster(current, kubeconfig, current, timeout=timeout)]
+        if known.current is None:
+            raise InputError("the kubeconfig file has no valid current context; name one with --context")
+        contexts = (known.current,)
     clusters = []
     for text in contexts:
-        name, equals, context = (text, "=", text) if text in known else text.partition("=")
-        if not equals or context not in known:
-            there = ", ".join(names.printable(item, 60) for item in known[:20]) or "none"
+        name, equals, context = (text, "=", text) if text in known.names else text.partition("=")
+        if not equals or context not in known.names:
+            raise InputError(_unknown_context(known, context or text))
+        if not known.may_show(name):
             raise InputError(
-                f"context '{names.printable(context or text)}' is not in the kubeconfig file (there: {there})"
+                "the name of a context looks like a secret, so it cannot be used as the name of a source; "
+                "rename the context, or give the source a name: --context NAME=CONTEXT"
             )
         clusters.append(Cluster(name, kubeconfig, context, timeout=timeout))
     return clusters
+
+
+def _unknown_context(known: Contexts, asked: str) -> str:
+    """That a context is not there, and which are; without names that may be secrets."""
+    shown = [name for name in known.names if known.may_show(name)][:SHOWN_CONTEXTS]
+    more = [f"{len(known.names) - len(shown)} more"] if len(known.names) > len(shown) else []
+    what = f"context '{asked}'" if known.may_show(asked) else "a context that was asked for"
+    return f"{what} is not in the kubeconfig file (there: {', '.join(shown + more) or 'none'})"
 
 
 def _check_names(found: list[str]) -> None:
@@ -146,7 +159,7 @@ async def _read_clusters(clusters: Sequence[Cluster]) -> list[_Read]:
     async def read(cluster: Cluster) -> None:
         # What changes while it is read may not be seen.
         read_at = _now()
-        usages, missing = await read_cluster(cluster)
+        usages, missing = await read_cluster(cluster, proxy_for=proxy_for)
         found[cluster.name] = _Read(Source(cluster.name, "kubernetes", read_at, tuple(missing)), usages)
 
     async with anyio.create_task_group() as group:
