@@ -1,7 +1,9 @@
 """What is in use stays: reading clusters and files, what may be ours, and every path that deletes."""
 
 import asyncio
+import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -411,6 +413,91 @@ def test_a_file_that_is_not_whole_proves_nothing(tmp_path, change, said):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=said):
         InUseFile(path)
+
+
+def in_use_file(path, *lines, sources=({"name": "prod", "kind": "kubernetes", "read_at": NOW},)):
+    """A file of any sources and lines, whole by its footer."""
+    header = {"type": "header", "format": "ncr-pruner.in-use", "version": 1, "tool": "t", "sources": sources}
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in (header, *lines))
+    footer = {"type": "footer", "uses": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_bytes(data + json.dumps(footer).encode() + b"\n")
+    return path
+
+
+def use_line(**changed):
+    return {"type": "use", "source": "prod", "workload": "Pod a/b", "reference": f"{HOST}/web:v1"} | changed
+
+
+SOURCE = {"name": "prod", "kind": "kubernetes", "read_at": NOW}
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ([], "names no source"),
+        (None, "not a line of an in-use file"),
+        ([SOURCE, SOURCE | {"read_at": NOW - 1}], "the source 'prod' is duplicated"),
+        ([SOURCE | {"name": ""}], "not a line of an in-use file"),
+        ([SOURCE | {"read_at": None}], "not a line of an in-use file"),
+        ([{"name": "prod", "kind": "kubernetes"}], "not a line of an in-use file"),
+        ([SOURCE | {"read_at": -1}], "not a line of an in-use file"),
+        ([SOURCE | {"read_at": 10**30}], "not a line of an in-use file"),
+        ([SOURCE | {"read_at": "today"}], "not a line of an in-use file"),
+        ([SOURCE | {"missing": None}], "not a line of an in-use file"),
+    ],
+)
+def test_a_file_whose_sources_are_not_clear_is_bad_input(tmp_path, sources, said):
+    path = in_use_file(tmp_path / "in-use.jsonl", use_line(), sources=sources)
+    with pytest.raises(InputError, match=said):
+        InUseFile(path)
+    with pytest.raises(InputError, match=said):
+        Proof.of([path])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"source": "other"}, ":2: the header has no source 'other'"),
+        ({"source": ""}, ":2: the header has no source ''"),
+        ({"reference": ""}, "not a line of an in-use file"),
+        ({"reference": " \t"}, "not a line of an in-use file"),
+        ({"reference": None}, "not a line of an in-use file"),
+        ({"digest": ""}, "not a line of an in-use file"),
+        ({"digest": digest("x").upper()}, "not a line of an in-use file"),
+        ({"digest": digest("x")[:-1]}, "not a line of an in-use file"),
+        ({"digest": digest("x") + "\n"}, "not a line of an in-use file"),
+    ],
+)
+def test_a_use_that_is_not_clear_is_bad_input(tmp_path, changed, said):
+    assert len(InUseFile(in_use_file(tmp_path / "in-use.jsonl", use_line(digest=digest("x")))).uses) == 1
+    with pytest.raises(InputError, match=said):
+        InUseFile(in_use_file(tmp_path / "in-use.jsonl", use_line(**changed)))
+
+
+def test_only_a_regular_file_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(InputError, match="is not a regular file"):
+            InUseFile(path)
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        InUseFile(tmp_path / "missing")
+
+
+def test_a_source_is_in_one_file_only(tmp_path):
+    paths = [in_use_file(tmp_path / name) for name in ("a", "b")]
+    with pytest.raises(InputError, match=r"b: the source 'prod' is in .*a too"):
+        Proof.of(paths)
+    with pytest.raises(InputError, match=r"a: the source 'prod' is in .*a too"):
+        Proof.of(paths[:1] * 2)
+
+
+@pytest.mark.parametrize("demanded", [(), ("prod",)])
+def test_a_proof_without_sources_proves_nothing(demanded):
+    for nothing in (None, Proof()):
+        with pytest.raises(RefusedError, match="nothing says what is in use"):
+            check_proof(nothing, InUseDemand(demanded), NOW)
+    with pytest.raises(RefusedError, match="nothing says what is in use"):
+        check_planned(InUseFacts({}, demanded, 2 * HOUR), NOW)
 
 
 # Files of references
@@ -951,6 +1038,7 @@ def test_references_from_elsewhere_protect_too(shop):
         (["--context", "nowhere"], "context 'nowhere' is not in the kubeconfig file (there: prod)"),
         (["--from", "missing.txt"], "missing.txt: cannot be read"),
         (["--from", "=x"], "write FILE or NAME=FILE"),
+        (["--kubeconfig", "/dev/null"], "/dev/null cannot be used"),
         (["--context", "prod", "--from", "prod=lines"], "two sources are called 'prod'"),
     ],
 )
@@ -962,6 +1050,20 @@ def test_what_cannot_be_read_at_all_is_bad_input(shop, arguments, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (program.folder / "in-use.jsonl").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_in_use_file_without_sources_is_bad_input(shop, command):
+    program, emulator, _, _ = shop
+    in_use_file(program.folder / "in-use.jsonl", sources=[])
+    for policy in (policy_text(), DEMANDING):
+        path = write(program, policy)
+        yes = ["--yes"] if command == "run" else []
+        done = program(command, path, *yes, "--in-use", "in-use.jsonl", *FAST)
+        assert done.returncode == 2
+        assert done.stderr.startswith("pruner: in-use.jsonl: names no source")
+        assert "Traceback" not in done.stderr
+    assert deleted(emulator) == []
 
 
 def test_a_cluster_that_does_not_answer_is_said(shop):

@@ -54,8 +54,8 @@ class Proof:
 
     @property
     def read_at(self) -> int:
-        """When its oldest part was read, in epoch milliseconds."""
-        return min((source.read_at for source in self.sources), default=0)
+        """When the oldest part of a proof that was checked was read, in epoch milliseconds."""
+        return min(source.read_at for source in self.sources)
 
     def facts(self, demand: InUseDemand) -> InUseFacts:
         """What a plan says of it, so that it is looked at again before the plan is carried out."""
@@ -94,8 +94,8 @@ def check_proof(proof: Proof | None, demand: InUseDemand, now: int, *, is_live: 
     problems = [f"nothing says what is in use in '{name}'" for name in demand.sources if name not in covered]
     for source in covered.values():
         problems += _problems_of(source, demand.max_age, now, is_live)
-    if proof is None and not problems:
-        problems.append("a policy asks for a proof of what is in use")
+    if not covered and not problems:
+        problems.append("nothing says what is in use anywhere")
     if problems:
         how = "write it with pruner in-use and give it with --in-use FILE"
         raise RefusedError(_refusal(problems, how), "in_use")
