@@ -16,20 +16,16 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from conftest import policy_text, seed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_end_to_end import write as write_policy
 
 from pruner.errors import CredentialsError
-from pruner.registry.ncr import credentials as module
-from pruner.registry.ncr.credentials import (
-    MAX_FILE_BYTES,
-    Credentials,
-    CredentialSource,
-    ServerRole,
-    default_configure_path,
-    from_configure,
-    from_environment,
-)
+from pruner.registry.ncr import configure_file, server_role
+from pruner.registry.ncr.configure_file import MAX_FILE_BYTES, default_configure_path, from_configure
+from pruner.registry.ncr.credentials import Credentials, CredentialSource, from_environment
+from pruner.registry.ncr.server_role import ServerRole
 from pruner.registry.secret import Secret
 
 KEY = "AKIDEXAMPLE000000001"
@@ -296,11 +292,14 @@ class TestConfigure:
             from_configure(path, "prodction")
         assert "no profile 'prodction', did you mean 'production'?" in str(error.value)
         assert "(it has: production, staging)" in str(error.value)
-        with pytest.raises(CredentialsError) as error:
-            from_configure(path, "x\n\u202e" + "y" * 100_000)
-        assert "did you mean" not in str(error.value)
-        assert "\n" not in str(error.value)
-        assert len(str(error.value)) < 400
+        for name in ("x\n\u202e" + "y" * 100_000, SECRET):
+            with pytest.raises(CredentialsError) as error:
+                from_configure(path, name)
+            assert str(error.value) == (
+                f"{path} has no profile of the name that was asked for (it has: production, staging)"
+            )
+            with pytest.raises(CredentialsError, match=r"of the name that was asked for: .* does not"):
+                from_configure(path.with_name("missing"), name)
 
     @pytest.mark.parametrize(
         ("content", "problem"),
@@ -336,6 +335,47 @@ class TestConfigure:
         assert from_configure(path, None) is None
         with pytest.raises(CredentialsError):
             from_configure(path, "project")
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            SECRET,
+            SECRET[:20],
+            KEY,
+            KEY.lower(),
+            "ncp_iam_BPAMKR0123456789WXYZ",
+            "SKSECRETSKSECRETSKSECRETSKSECRETSKSECRE1",
+            "aB3dE6gH9jK2mN5pQ8sT1vW4",
+            "abc+def/ghi=",
+            f"prod-{SECRET}",
+            "x" * 32,
+            "비밀",
+        ],
+    )
+    def test_a_secret_in_the_place_of_a_name_is_not_shown(self, write: Write, secret: str) -> None:
+        def problem(content: str, profile: str | None = None) -> str:
+            with pytest.raises(CredentialsError) as error:
+                from_configure(write(content), profile)
+            assert secret not in str(error.value)
+            return str(error.value)
+
+        assert "line 2: a second section of this name" in problem(f"[{secret}]\n[{secret}]\n")
+        assert "no DEFAULT: prod, 1 more; choose" in problem(f"[{secret}]\n{ENTRY}[prod]\n{OTHER_ENTRY}")
+        assert "(it has: prod, 1 more)" in problem(f"[{secret}]\n{ENTRY}[prod]\n{OTHER_ENTRY}", "stage")
+        assert "the profile of line 2 of" in problem(f"\n[{secret}]\nncloud_access_key_id = {KEY}\n")
+        assert "not a section header" in problem(f"[{secret}\n")
+        assert "neither" in problem(f"{secret.strip('=')}\n")
+        assert "malformed" in problem(ENTRY.replace(SECRET, f"{secret} {secret}"))
+        assert "did you mean" not in problem(f"[{secret}]\n{ENTRY}", secret[:-1])
+        found = from_configure(write(f"[{secret}]\n{ENTRY}"), None)
+        assert found is not None
+        assert secret not in found.source
+        assert found.source.startswith("the profile of line 1 of ")
+
+    def test_many_profiles_are_counted(self, write: Write) -> None:
+        content = "".join(f"[p{number:02}]\n{ENTRY}" for number in range(100))
+        with pytest.raises(CredentialsError, match=r"no DEFAULT: p00, p01, .*p19, 80 more; choose one"):
+            from_configure(write(content), None)
 
     def test_no_file(self, tmp_path: Path) -> None:
         assert from_configure(tmp_path / "missing", None) is None
@@ -375,7 +415,7 @@ class TestConfigure:
     def test_default_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variable = "USERPROFILE" if os.name == "nt" else "HOME"
         assert default_configure_path({variable: "/home/me"}) == Path("/home/me/.ncloud/configure")
-        monkeypatch.setattr(module, "_HOME_VARIABLE", "USERPROFILE")
+        monkeypatch.setattr(configure_file, "_HOME_VARIABLE", "USERPROFILE")
         env = {"HOME": "/h", "USERPROFILE": "/u"}
         assert default_configure_path(env) == Path("/u/.ncloud/configure")
 
@@ -385,6 +425,148 @@ class TestConfigure:
 
         monkeypatch.setattr(Path, "home", none)
         assert default_configure_path({}) == Path("/.ncloud/configure")
+
+
+def folder_of_keys(tmp_path: Path) -> Path:
+    """A configure file in a folder of its own, as it should be."""
+    path = tmp_path / "home/.ncloud/configure"
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.write_text(ENTRY)
+    path.chmod(0o600)
+    return path
+
+
+class TestAccessToTheFile:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return folder_of_keys(tmp_path)
+
+    def warnings(self, path: Path) -> tuple[str, ...]:
+        found = from_configure(path, None)
+        assert pair(found) == (KEY, SECRET)
+        assert found is not None
+        return found.warnings
+
+    @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o611])
+    def test_a_file_of_the_user_alone_is_used(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
+        assert self.warnings(path) == ()
+
+    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o444, 0o755])
+    def test_a_file_that_others_can_read_is_a_warning(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
+        assert self.warnings(path) == (f"other users can read the keys in {path}; run: chmod 600 {path}",)
+
+    @pytest.mark.parametrize("mode", [0o666, 0o660, 0o620, 0o602, 0o662, 0o1666])
+    def test_a_file_that_others_can_change_is_refused(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
+        for profile in (None, "DEFAULT"):
+            with pytest.raises(CredentialsError) as error:
+                from_configure(path, profile)
+            assert str(error.value) == f"other users can change {path}; run: chmod 600 {path}"
+
+    @pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o703])
+    def test_a_folder_that_others_can_change_is_refused(self, path: Path, mode: int) -> None:
+        path.parent.chmod(mode)
+        with pytest.raises(CredentialsError) as error:
+            from_configure(path, None)
+        assert str(error.value) == f"other users can replace {path}; run: chmod 700 {path.parent}"
+
+    @pytest.mark.parametrize("mode", [0o755, 0o711, 0o1777, 0o1775])
+    def test_a_folder_in_which_others_cannot_replace_files_is_used(self, path: Path, mode: int) -> None:
+        path.parent.chmod(mode)
+        assert self.warnings(path) == ()
+
+    @pytest.mark.parametrize("is_relative", [False, True])
+    def test_of_a_link_the_file_itself_counts(self, path: Path, tmp_path: Path, is_relative: bool) -> None:
+        between, target = tmp_path / "between/link", tmp_path / "elsewhere/keys"
+        for file in (between, target):
+            file.parent.mkdir(mode=0o700)
+        path.rename(target)
+        between.symlink_to("../elsewhere/keys" if is_relative else target)
+        path.symlink_to("../../between/link" if is_relative else between)
+        assert self.warnings(path) == ()
+        target.chmod(0o644)
+        assert len(self.warnings(path)) == 1
+        target.chmod(0o666)
+        with pytest.raises(CredentialsError, match="other users can change"):
+            from_configure(path, None)
+        target.chmod(0o600)
+        for folder in (path.parent, between.parent, target.parent):
+            folder.chmod(0o777)
+            with pytest.raises(CredentialsError, match="other users can replace"):
+                from_configure(path, None)
+            folder.chmod(0o700)
+        assert self.warnings(path) == ()
+
+    def test_a_folder_that_is_a_link_counts_as_what_it_leads_to(self, path: Path, tmp_path: Path) -> None:
+        real = tmp_path / "real"
+        path.parent.rename(real)
+        path.parent.symlink_to(real)
+        assert self.warnings(path) == ()
+        real.chmod(0o777)
+        with pytest.raises(CredentialsError, match="other users can replace"):
+            from_configure(path, None)
+
+    def test_what_belongs_to_another_user_is_refused(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # What belongs to root is used, and this test may run as root: other owners are made up.
+        original = configure_file._is_ours
+        strangers: list[os.stat_result] = []
+        monkeypatch.setattr(
+            configure_file,
+            "_is_ours",
+            lambda found: original(found) and not any(os.path.samestat(found, other) for other in strangers),
+        )
+        target = tmp_path / "keys"
+        path.rename(target)
+        path.symlink_to(target)
+        assert self.warnings(path) == ()
+        for stranger, problem in (
+            (target.stat(), "belongs to another user"),
+            (path.lstat(), "belongs to another user"),
+            (path.parent.stat(), "other users can replace"),
+        ):
+            strangers[:] = [stranger]
+            with pytest.raises(CredentialsError, match=problem):
+                from_configure(path, None)
+
+    def test_only_root_and_the_user_own_the_keys(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def owned_by(user: int) -> bool:
+            fields = list(path.stat())
+            fields[4] = user
+            return configure_file._is_ours(os.stat_result(fields))
+
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        assert [user for user in (0, 1, 999, 1000, 1001, 65534) if owned_by(user)] == [0, 1000]
+
+    def test_where_there_are_no_modes_nothing_is_refused(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.chmod(0o666)
+        monkeypatch.setattr(configure_file, "_HAS_MODES", False)
+        assert self.warnings(path) == ()
+
+    @pytest.mark.parametrize("command", ["plan", "run"])
+    def test_a_warning_is_printed_once(self, program: Any, emulated: Any, command: str) -> None:
+        emulator = emulated(seed=seed({"web": ["a"], "api": ["b"]}))
+        program = program.at(emulator)
+        path = folder_of_keys(program.folder)
+        keys = (program.env["NCLOUD_ACCESS_KEY_ID"], program.env["NCLOUD_SECRET_ACCESS_KEY"])
+        path.write_text("ncloud_access_key_id = {}\nncloud_secret_access_key = {}\n".format(*keys))
+        path.chmod(0o644)
+        variables = {"HOME": str(path.parent.parent), **dict.fromkeys(NCLOUD, "")}
+        policy = write_policy(program, policy_text(extra="    limits: {keep_at_least: 0}\n"))
+        yes = ["--yes"] if command == "run" else []
+        done = program(command, policy, *yes, "--rate", "500", **variables)
+        assert done.returncode == 0, done.stderr
+        said = "warning: other users can read the keys in ~/.ncloud/configure; run: chmod 600 ~/"
+        assert done.stderr.count(said) == 1
+        path.chmod(0o666)
+        done = program(command, policy, *yes, "--rate", "500", **variables)
+        assert done.returncode == 4
+        assert "other users can change ~/.ncloud/configure" in done.stderr
 
 
 Answer = str | bytes | dict[str, Any] | web.Response
@@ -462,16 +644,18 @@ class TestServerRole:
         metadata.keys = keys(expiration)
         assert (await ServerRole(metadata.base).fetch()).expires == NOW + 3600
 
-    @pytest.mark.parametrize("role", ["a", "A-b_c.d+e=f,g@h", "r" * 128])
+    @pytest.mark.parametrize("role", ["a", "A-b_c.d+e=f,g@h", "r" * 128, SECRET])
     async def test_role_names(self, metadata: Metadata, role: str) -> None:
         metadata.roles = role
-        assert (await ServerRole(metadata.base).fetch()).source == f"Server Role {role}"
+        # What may be a key is asked for, and not shown.
+        shown = "Server Role a" if role == "a" else "Server Role"
+        assert (await ServerRole(metadata.base).fetch()).source == shown
         assert metadata.asked[-1].endswith(f"/{role}")
 
     @pytest.mark.parametrize("role", ["../x", "a b", "a/b", "r" * 129, "<html>", "역할", "a%2fb", "a?b"])
     async def test_hostile_role_names(self, metadata: Metadata, role: str) -> None:
         metadata.roles = role
-        with pytest.raises(CredentialsError, match="not a role name"):
+        with pytest.raises(CredentialsError, match="other than a role name"):
             await ServerRole(metadata.base).fetch()
         assert metadata.fetches == 0
 
@@ -499,8 +683,11 @@ class TestServerRole:
             ({"keys": keys(Token="abc")}, "another cloud"),
             (
                 {"keys": {"Code": "Failed", "Message": "no\x1b[31m policy"}},
-                r"has no AccessKeyId \(the metadata service says: Failed no\\x1b\[31m policy\)",
+                r"has no AccessKeyId \(code Failed\)$",
             ),
+            ({"keys": {"Code": SECRET, "Message": SECRET}}, "has no AccessKeyId$"),
+            ({"keys": {"Code": [SECRET], SECRET: SECRET}}, "has no AccessKeyId$"),
+            ({"roles": f"{SECRET}/{SECRET}"}, "something other than a role name"),
         ],
     )
     async def test_failures(self, metadata: Metadata, changed: dict[str, Answer], problem: str) -> None:
@@ -519,8 +706,8 @@ class TestServerRole:
             await ServerRole(metadata.base).fetch()
 
     async def test_no_answer_in_time(self, metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert module.METADATA_TIMEOUT_SECONDS == 3
-        monkeypatch.setattr(module, "METADATA_TIMEOUT_SECONDS", 0.01)
+        assert server_role.METADATA_TIMEOUT_SECONDS == 3
+        monkeypatch.setattr(server_role, "METADATA_TIMEOUT_SECONDS", 0.01)
         metadata.gate.clear()
         with pytest.raises(CredentialsError, match="no metadata service answers"):
             await ServerRole(metadata.base).fetch()
@@ -569,6 +756,7 @@ class TestServerRole:
         with pytest.raises(CredentialsError, match=problem) as error:
             ServerRole.from_environment({"NCLOUD_METADATA_API_ENDPOINT": endpoint})
         assert "NCLOUD_METADATA_API_ENDPOINT" in str(error.value)
+        assert "pass" not in str(error.value)
         assert str(error.value).isprintable()
 
     def test_default_endpoint(self) -> None:

@@ -94,6 +94,7 @@ class Connections:
         self._manifests: KnownManifests | None = None
         self._doors: dict[str, NcrDoor] = {}
         self._linked: dict[str, RegistryAccess] = {}
+        self._warned: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,6 +162,9 @@ class Connections:
         credentials = await CredentialSource.find(self._env, default_configure_path(self._env), place.profile)
         current = credentials.current
         self._talk.say(f"Credentials: {current.source}, key {current.masked_key}; endpoint {place.at}")
+        for warning in set(current.warnings) - self._warned:
+            self._talk.warn(warning)
+        self._warned.update(current.warnings)
         if place.region in EXPERIMENTAL_REGIONS:
             self._talk.warn(f"region {place.region} is experimental: its endpoint is not documented")
         self._warn_of_way(place.at.origin, "one that rewrites %2F breaks every signature (HTTP 401)")
