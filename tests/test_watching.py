@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from aiohttp import web
 from conftest import policy_text, seed, until
 from prometheus_client.parser import text_string_to_metric_families
 from test_end_to_end import FAST, write
 
+from pruner.cli.apprise_http import restrict_requests
 from pruner.cli.notifying import Notifier, signature
 from pruner.cli.talk import Talk
 from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
@@ -310,6 +312,7 @@ class Hook:
     def __init__(self):
         self.told = []
         self.answers = []
+        self.location = "/elsewhere"
         self.port = 0
 
     @property
@@ -319,7 +322,7 @@ class Hook:
     async def handle(self, request):
         self.told.append((dict(request.headers), await request.read()))
         status = self.answers.pop(0) if self.answers else 204
-        return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})
+        return web.Response(status=status, headers={"Location": self.location} if status < 400 else {})
 
 
 @contextmanager
@@ -436,6 +439,147 @@ def test_apprise_tells_in_words(planned, hook):
     assert done.returncode == 0
     assert "warning: not everybody was notified" in done.stderr
     assert "T0KEN" not in done.stderr
+
+
+@pytest.fixture
+def netrc(tmp_path, monkeypatch):
+    """A login for loopback in ~/.netrc and in the file of NETRC."""
+    path = tmp_path / ".netrc"
+    path.write_text("machine 127.0.0.1 login netrcuser password NETRC-PASSWORD\ndefault login d password d\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return path
+
+
+@pytest.fixture
+def proxy():
+    with served(Hook()) as found:
+        yield found
+
+
+FACTS = {"run": None, "state": "failed", "exit_code": 2, "counts": {}, "message": "x", "targets": 0}
+
+
+async def no_wait(seconds):
+    assert seconds > 0
+
+
+async def tell(*webhooks, notify=()):
+    await Notifier.of(notify, webhooks, {}).tell(FACTS, Talk(), no_wait)
+
+
+def addresses(hook):
+    """Of the two ways to be told, one each: arguments of ``tell``."""
+    return [((hook.url,), ()), ((), (f"json://127.0.0.1:{hook.port}{PATH}",))]
+
+
+@pytest.mark.parametrize("variable", [None, "NETRC"])
+async def test_no_login_of_the_netrc_file_is_sent(hook, netrc, monkeypatch, variable):
+    if variable is not None:
+        monkeypatch.setenv(variable, str(netrc.rename(netrc.with_name("other"))))
+    for webhooks, notify in addresses(hook):
+        await tell(*webhooks, notify=notify)
+    assert len(hook.told) == 2
+    assert not any("Authorization" in headers for headers, _ in hook.told)
+
+
+async def test_a_login_of_the_address_is_sent(hook):
+    await tell(notify=[f"json://user:password@127.0.0.1:{hook.port}{PATH}"])
+    [(headers, _)] = hook.told
+    assert headers["Authorization"].startswith("Basic ")
+
+
+PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+
+@pytest.fixture
+def proxied(proxy, monkeypatch):
+    for name in PROXY_VARIABLES:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return proxy
+
+
+async def test_no_proxy_reads_what_is_for_this_machine(hook, proxied):
+    for webhooks, notify in addresses(hook):
+        await tell(*webhooks, notify=notify)
+    assert len(hook.told) == 2
+    assert proxied.told == []
+
+
+HERE = ["localhost", "LOCALHOST", "localhost.", "127.1", "[::1]", "[::ffff:127.0.0.1]"]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_no_proxy_reads_what_is_for_this_machine_by_another_name(proxied, host):
+    restrict_requests()
+    for proxies in (None, {"http": f"http://127.0.0.1:{proxied.port}"}):
+        with pytest.raises(requests.exceptions.ConnectionError):
+            requests.get(f"http://{host}:9{PATH}", proxies=proxies, timeout=60)
+    assert proxied.told == []
+
+
+async def test_other_hosts_are_told_through_the_proxy_of_the_environment(proxied, capsys):
+    restrict_requests()
+    assert requests.get("http://hooks.example.com", timeout=60).status_code == 204
+    assert len(proxied.told) == 1
+    # The webhook's address is https, and this proxy does not know CONNECT.
+    await tell("https://hooks.example.com/T0KEN")
+    said = capsys.readouterr().err
+    assert "the webhook at hooks.example.com was not told: no answer (ClientHttpProxyError)" in said
+    assert "T0KEN" not in said
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("more", ["", "?redirect=yes"])
+async def test_no_notification_follows_a_redirect(hook, proxy, capsys, status, more):
+    elsewhere = proxy
+    hook.location = f"http://127.0.0.1:{elsewhere.port}/stolen"
+    hook.answers = [status] * 10
+    for webhooks, notify in addresses(hook):
+        await tell(*webhooks, notify=[f"{address}{more}" for address in notify])
+    assert len(hook.told) == 2
+    assert elsewhere.told == []
+    assert capsys.readouterr().err.count("warning") == 2
+
+
+@pytest.mark.parametrize("value", ["no", "No", "NO", "0", "false", "off", "n", "never", "deny", "%6eo", ""])
+@pytest.mark.parametrize("scheme", ["jsons", "json", "slack", "mailtos", "xmls"])
+def test_an_address_that_switches_verification_off_is_refused(scheme, value):
+    where = "T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ" if scheme == "slack" else "user:T0KEN@example.com"
+    with pytest.raises(InputError) as caught:
+        Notifier.of(["json://127.0.0.1", f"{scheme}://{where}?verify={value}"], [], {})
+    assert str(caught.value).startswith("--notify: address 2 switches the verification of certificates off")
+    for secret in ("T0KEN", "TIiajkdnlazkcOXrIdevi7FQ", "example.com"):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "?verify=yes", "?verify=1", "?verify=True"])
+def test_an_address_that_verifies_is_accepted(value):
+    Notifier.of([f"jsons://example.com/x{value}"], [], {})
+
+
+def test_several_addresses_in_one_text_are_all_checked():
+    with pytest.raises(InputError, match="address 1 switches the verification"):
+        Notifier.of(["jsons://example.com, jsons://example.com?verify=no"], [], {})
+
+
+def test_verification_is_refused_to_be_off_before_anything_is_sent(planned):
+    program, emulator, path = planned
+    done = program("run", path, "--yes", *FAST, PRUNER_NOTIFY="jsons://user:T0KEN@127.0.0.1/?verify=no")
+    assert done.returncode == 2
+    assert "--notify: address 1 switches the verification of certificates off" in done.stderr
+    assert "T0KEN" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert emulator.counters.requests == 0
+
+
+def test_no_session_of_requests_goes_without_verification():
+    restrict_requests()
+    for session in (requests, requests.Session()):
+        with pytest.raises(requests.exceptions.SSLError, match="always verified"):
+            session.get("https://127.0.0.1:9", verify=False)
 
 
 def test_a_key_may_be_any_bytes(planned, hook):

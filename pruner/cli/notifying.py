@@ -19,6 +19,7 @@ from pruner import __version__
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
 from pruner.references import is_loopback
+from pruner.registry.clients import proxy_for
 
 FORMAT: Final = "ncr-pruner.notification"
 VERSION: Final = 1
@@ -97,8 +98,11 @@ class Notifier:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-                session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+                # Of the environment only proxies are used, and they not for loopback; no login of ~/.netrc.
+                aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+                session.post(
+                    url, data=body, headers=headers, allow_redirects=False, proxy=proxy_for(url)
+                ) as answer,
             ):
                 if 200 <= answer.status < 300:
                     return "", True
@@ -155,6 +159,9 @@ def _apprise(urls: Sequence[str]) -> Any:
         raise InputError(MISSING_EXTRA) from None
     import logging
 
+    from pruner.cli.apprise_http import restrict_requests
+
+    restrict_requests()
     # What it logs may hold an address.
     logging.getLogger("apprise").addHandler(logging.NullHandler())
     logging.getLogger("apprise").propagate = False
@@ -162,4 +169,9 @@ def _apprise(urls: Sequence[str]) -> Any:
     for number, url in enumerate(urls, 1):
         if not told.add(url):
             raise InputError(f"--notify: address {number} is none that Apprise knows")
+        if not all(service.verify_certificate for service in told):
+            raise InputError(
+                f"--notify: address {number} switches the verification of certificates off (verify=…), which "
+                "is not possible here; take that out"
+            )
     return told
