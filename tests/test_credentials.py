@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -465,6 +466,22 @@ class TestAccessToTheFile:
                 from_configure(path, profile)
             assert str(error.value) == f"other users can change {path}; run: chmod 600 {path}"
 
+    @pytest.mark.parametrize(("permissions", "is_refused"), [(4, False), (6, True)])
+    def test_an_access_control_list_counts(self, path: Path, permissions: int, is_refused: bool) -> None:
+        everybody = 0xFFFFFFFF
+        entries = [(1, 6, everybody), (2, permissions, 65534), (4, 0, everybody)]
+        entries += [(0x10, permissions, everybody), (0x20, 0, everybody)]
+        packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        try:
+            os.setxattr(path, "system.posix_acl_access", packed)
+        except OSError as error:
+            pytest.skip(f"NOT TESTED: no access control lists here ({error.strerror})")
+        if is_refused:
+            with pytest.raises(CredentialsError, match="other users can change"):
+                from_configure(path, None)
+        else:
+            assert len(self.warnings(path)) == 1
+
     @pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o703])
     def test_a_folder_that_others_can_change_is_refused(self, path: Path, mode: int) -> None:
         path.parent.chmod(mode)
@@ -523,13 +540,9 @@ class TestAccessToTheFile:
         path.rename(target)
         path.symlink_to(target)
         assert self.warnings(path) == ()
-        for stranger, problem in (
-            (target.stat(), "belongs to another user"),
-            (path.lstat(), "belongs to another user"),
-            (path.parent.stat(), "other users can replace"),
-        ):
-            strangers[:] = [stranger]
-            with pytest.raises(CredentialsError, match=problem):
+        for place in (path, path.parent, target, target.parent):
+            strangers[:] = [place.lstat()]
+            with pytest.raises(CredentialsError, match="belongs to another user, who can change the keys"):
                 from_configure(path, None)
 
     def test_only_root_and_the_user_own_the_keys(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

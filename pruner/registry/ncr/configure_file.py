@@ -158,12 +158,18 @@ def _check_access(path: Path, file: os.stat_result, shown: str) -> tuple[str, ..
     """
     if not _HAS_MODES:
         return ()
-    if not _is_ours(file) or any(not _is_ours(link.lstat()) for link in _links(path)):
-        raise CredentialsError(f"{shown} belongs to another user, who can change its keys; make it your own")
+    links = _links(path)
+    folders = {link.parent: link.parent.stat() for link in links}
+    for place, found in ((path, file), *((link, link.lstat()) for link in links), *folders.items()):
+        if not _is_ours(found):
+            raise CredentialsError(
+                f"{_shown(place)} belongs to another user, who can change the keys; change its owner"
+            )
     if file.st_mode & _WRITABLE_BY_OTHERS:
         raise CredentialsError(f"other users can change {shown}; run: chmod 600 {shown}")
-    for folder in dict.fromkeys(link.parent for link in _links(path)):
-        if _is_open(folder.stat()):
+    for folder, found in folders.items():
+        # Where the sticky bit is set, only the owner of a file can replace it.
+        if found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX:
             raise CredentialsError(f"other users can replace {shown}; run: chmod 700 {_shown(folder)}")
     if file.st_mode & _READABLE_BY_OTHERS:
         return (f"other users can read the keys in {shown}; run: chmod 600 {shown}",)
@@ -180,12 +186,6 @@ def _links(path: Path) -> list[Path]:
 
 def _is_ours(file: os.stat_result) -> bool:
     return file.st_uid in (0, os.geteuid())
-
-
-def _is_open(folder: os.stat_result) -> bool:
-    """Whether other users can replace files in a folder. In one with the sticky bit only their owners can."""
-    is_writable = folder.st_mode & _WRITABLE_BY_OTHERS and not folder.st_mode & stat.S_ISVTX
-    return bool(is_writable) or not _is_ours(folder)
 
 
 def _parse(text: str, shown: str) -> dict[str, _Profile]:
