@@ -107,7 +107,7 @@ def test_a_redirect_is_refused_and_not_followed(cluster, read, status):
             status=status, headers={"Location": f"{other.url}{request.path_qs}"}
         )
         usages, missing = read()
-        assert (usages, missing) == ([], [f"it redirects to another address (HTTP {status})"])
+        assert (usages, missing) == ([], [f"it redirects, which is not followed (HTTP {status})"])
         assert other.requests == []
     assert len(cluster.requests) == len(KINDS)
 

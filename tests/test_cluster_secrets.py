@@ -104,7 +104,7 @@ ECHOES = {
     "retry after": (lambda: web.Response(status=503, headers={"Retry-After": TOKEN}), "HTTP 503"),
     "redirect": (
         lambda: web.Response(status=302, headers={"Location": f"https://{TOKEN}@127.0.0.1/{TOKEN}"}),
-        "it redirects to another address (HTTP 302)",
+        "it redirects, which is not followed (HTTP 302)",
     ),
     "kind": (
         lambda: web.json_response({"kind": TOKEN, "metadata": {}, "items": []}),

@@ -171,7 +171,7 @@ def _apprise(urls: Sequence[str]) -> Any:
             raise InputError(f"--notify: address {number} is none that Apprise knows")
         if not all(service.verify_certificate for service in told):
             raise InputError(
-                f"--notify: address {number} switches the verification of certificates off (verify=…), which "
-                "is not possible here; take that out"
+                f"--notify: address {number} switches the verification of certificates off; "
+                "remove verify=… from it"
             )
     return told

@@ -231,7 +231,7 @@ class _Reader:
             timeout=aiohttp.ClientTimeout(total=self._timeout),
         ) as answer:
             if 300 <= answer.status < 400:
-                raise ClusterError(f"it redirects to another address (HTTP {answer.status})")
+                raise ClusterError(f"it redirects, which is not followed (HTTP {answer.status})")
             if answer.status != 200:
                 reason = status_reason(await _body(answer, _MAX_REFUSAL_BYTES) or b"")
                 raise _AnswerError(answer.status, reason, answer.headers.get("Retry-After"))
