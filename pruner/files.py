@@ -1,17 +1,26 @@
-"""Writing files: private, atomic, never through a symbolic link."""
+"""Files: read only if they are regular, and written private, atomic, never through a symbolic link."""
 
 import contextlib
 import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from pruner import names
 from pruner.errors import InputError
 
 STDIN: Final = "-"
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 @contextlib.contextmanager
@@ -31,7 +40,7 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise InputError(f"{names.shown_path(path)} cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -39,25 +48,58 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
 
 def _check_replaceable(path: Path) -> None:
     """Raise InputError for what is no file, nor can become one: a device or a pipe is not to be replaced."""
+    name = names.shown_path(path)
     if path.name in ("", "-"):
-        raise InputError(f"'{path}' cannot be written: name a file")
+        raise InputError(f"'{name}' cannot be written: name a file")
     try:
         is_file = path.is_file() or not path.exists()
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise InputError(f"{name} cannot be written: {error.strerror or error}") from None
     if not is_file:
-        raise InputError(f"{path} cannot be written: it is there, and is not a file")
+        raise InputError(f"{name} cannot be written: it is there, and is not a file")
+
+
+def open_regular(path: Path, *, or_stdin: bool = False) -> IO[bytes]:
+    """Open a file for reading; OSError says what it is if it is not a regular file.
+
+    Never waits, as a pipe that nothing writes to would. ``or_stdin``: the error suggests ``-``.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except ValueError as error:
+        # A NUL byte, which no name of a file has.
+        raise OSError(errno.EINVAL, str(error)) from None
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, _not_a_file(kind, or_stdin))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _not_a_file(kind: int, or_stdin: bool) -> str:
+    what = f"it is {_KINDS.get(kind, 'something else')}, not a file"
+    if kind == stat.S_IFDIR:
+        return f"{what}; name a file"
+    return f"{what}; " + ("write - to read standard input" if or_stdin else "save its content to a file")
+
+
+def read_bytes(source: str, most_bytes: int) -> bytes:
+    """At most ``most_bytes`` + 1 bytes of a file, or of standard input (``-``); OSError if unreadable."""
+    if source == STDIN:
+        return sys.stdin.buffer.read(most_bytes + 1)
+    with open_regular(Path(source), or_stdin=True) as file:
+        # A file of /proc that has nothing to say yet gives None.
+        return file.read(most_bytes + 1) or b""
 
 
 def read_text(source: str, most_bytes: int) -> str:
     """The text of a file, or of standard input (``-``); InputError if it is too large, or none."""
-    name = "<stdin>" if source == STDIN else source
+    name = "<stdin>" if source == STDIN else names.shown_path(source)
     try:
-        if source == STDIN:
-            data = sys.stdin.buffer.read(most_bytes + 1)
-        else:
-            with Path(source).open("rb") as file:
-                data = file.read(most_bytes + 1)
+        data = read_bytes(source, most_bytes)
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
     if len(data) > most_bytes:
@@ -85,5 +127,6 @@ def private_folder(path: Path) -> Path:
         with open_private(probe):
             probe.unlink()
     except OSError as error:
-        raise InputError(f"{path} cannot be written to: {error.strerror or error}") from None
+        name = names.shown_path(path)
+        raise InputError(f"{name} cannot be written to: {error.strerror or error}") from None
     return path

@@ -16,6 +16,8 @@ _IMAGE: Final = re.compile(rf"{_IMAGE_PART}(?:/{_IMAGE_PART})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ATTACHMENT: Final = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 _REFERRERS: Final = re.compile(r"sha256-([0-9a-f]{64})")
+_CI_COMMAND: Final = re.compile(r"^ *:(?=:)|#(?=#(?:\[|vso\[|teamcity\[))", re.MULTILINE | re.IGNORECASE)
+_PATH_MAX_LENGTH: Final = 4096
 REGISTRY_MAX_LENGTH: Final = 63
 IMAGE_MAX_LENGTH: Final = 255
 
@@ -48,8 +50,30 @@ def is_tag(text: str) -> bool:
 
 def printable(text: str, limit: int = 200) -> str:
     """``text`` with control, bidirectional and other unprintable characters escaped, cut at ``limit``."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
     return shown if len(text) <= limit else f"{shown}… ({len(text)} characters)"
+
+
+def shown_path(path: object) -> str:
+    """The name of a file as messages and reports show it."""
+    return printable(str(path), _PATH_MAX_LENGTH)
+
+
+def inert(text: str) -> str:
+    """``text`` so that neither a terminal nor a CI system takes any of its lines for a command.
+
+    GitHub Actions reads ``::`` at the start of a line, after blanks as well, and ``##[`` anywhere in it;
+    Azure Pipelines reads ``##vso[`` anywhere.
+    """
+    shown = "\n".join(printable(line, len(line)) for line in text.split("\n"))
+    return _CI_COMMAND.sub(_escaped_command, shown)
+
+
+def _escaped_command(match: re.Match[str]) -> str:
+    found = match[0]
+    return f"{found[:-1]}\\x{ord(found[-1]):02x}"
 
 
 def attachment_subject(tag: str) -> str | None:

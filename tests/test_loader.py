@@ -419,7 +419,7 @@ def test_a_folder_is_read_in_order_and_without_tests(tmp_path):
     (tmp_path / "a.test.yaml").write_text("nonsense")
     (tmp_path / "a.test.yml").write_text("nonsense")
     (tmp_path / "notes.txt").write_text("nonsense")
-    (tmp_path / "sub.yaml").mkdir()
+    (tmp_path / "sub").mkdir()
     loaded = load_policies([str(tmp_path)])
     assert [policy.name for policy in loaded.policies] == ["a.yaml", "b.yml", "c.yaml"]
     assert loaded.files == tuple(str(tmp_path / name) for name in ("a.yaml", "b.yml", "c.yaml"))
@@ -452,16 +452,18 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     file = tmp_path / "a.yaml"
     file.write_text(GOOD)
 
-    def refuse(self, *args, **kwargs):
+    def refuse(path, flags):
         raise PermissionError(13, os.strerror(13))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(PolicyError) as caught:
         load_policies([str(file)])
     assert caught.value.problems == (f"{file}: cannot be read: Permission denied",)
 
 
 def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.yaml").write_text(GOOD)
+
     def refuse(self):
         raise PermissionError(13, os.strerror(13))
 

@@ -5,6 +5,10 @@ import sys
 import time
 from typing import Any, Final
 
+import click
+
+from pruner.names import inert
+
 LOG_FORMATS: Final = ("text", "json")
 
 
@@ -37,7 +41,20 @@ class Talk:
     def _emit(self, level: str, text: str, facts: dict[str, Any]) -> None:
         if self.as_json:
             line = json.dumps({"time": round(time.time(), 3), "level": level, "message": text, **facts})
+            # The same in JSON, where a CI system sees no command in it.
+            line = line.replace("##", "\\u0023#")
         else:
             prefix = {"warning": "pruner: warning: ", "error": "pruner: "}.get(level, "")
-            line = prefix + text
+            line = inert(prefix + _indented(text))
         print(line, file=sys.stderr, flush=True)
+
+
+def _indented(text: str) -> str:
+    """``text`` whose further lines begin with two blanks: only its first can be taken for a message."""
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in rest)])
+
+
+def show(text: str) -> None:
+    """Print a result that holds foreign text; on stdout, line by line without any command in it."""
+    click.echo(inert(text))

@@ -3,40 +3,39 @@
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from pydantic import ValidationError
 
 from pruner import names
 from pruner.errors import InputError, PolicyError
+from pruner.files import STDIN, read_bytes
 from pruner.policy import document as doc
 from pruner.policy.compile import compile_policies, compile_registries
+from pruner.policy.folders import FileSearch
 from pruner.policy.lint import lint_document
 from pruner.policy.policy import Policy, PolicySet, RegistrySettings
 from pruner.policy.problems import problems_of
 from pruner.policy.yaml_source import MAX_BYTES, YamlDocument, YamlError, read_yaml
 
-SUFFIXES = (".yaml", ".yml")
-STDIN = "-"
+SUFFIXES: Final = (".yaml", ".yml")
+TEST_SUFFIXES: Final = (".test.yaml", ".test.yml")
 
 
 def load_policies(paths: Sequence[str], stdin: BinaryIO | None = None) -> PolicySet:
     """Load files, the ``*.yaml`` and ``*.yml`` of folders, and ``-`` (standard input).
 
+    Hidden entries of a folder are skipped, and sub-folders are not read: see ``FileSearch``.
+
     Raises PolicyError with all problems of all files, InputError when there is nothing to load.
     """
-    problems: list[str] = []
-    files: list[tuple[str, bytes]] = []
-    for name, read in _sources(paths, stdin):
-        try:
-            files.append((name, read()))
-        except OSError as error:
-            problems.append(f"{name}: cannot be read: {error.strerror or error}")
-    if not files and not problems:
+    if not paths:
         raise InputError("no policy file given; write a file, a folder or - for standard input")
+    problems: list[str] = []
+    files = list(_contents(paths, stdin, problems))
     loaded = _Loaded(problems)
     for name, content in files:
         loaded.add(name, content)
@@ -55,44 +54,47 @@ def load_policies(paths: Sequence[str], stdin: BinaryIO | None = None) -> Policy
     )
 
 
-def _sources(paths: Sequence[str], stdin: BinaryIO | None) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _contents(
+    paths: Sequence[str], stdin: BinaryIO | None, problems: list[str]
+) -> Iterator[tuple[str, bytes]]:
+    """The name, as it is shown, and the content of each file; what cannot be read is a problem."""
     seen: set[str] = set()
-    for text in paths:
-        if text == STDIN:
-            stream = stdin or sys.stdin.buffer
-            yield "<stdin>", lambda stream=stream: stream.read(MAX_BYTES + 1)  # type: ignore[misc]
+    search = FileSearch([path for path in paths if path != STDIN], _is_policy)
+    for path in paths:
+        if path == STDIN:
+            yield "<stdin>", (stdin or sys.stdin.buffer).read(MAX_BYTES + 1)
             continue
-        path = Path(text)
-        members = _folder(path) if path.is_dir() else [path]
-        for member in members:
-            real = os.path.realpath(member)
-            if real not in seen:
+        before = len(search.problems)
+        files = search.files(Path(path))
+        if not files and len(search.problems) == before:
+            problems.append(f"{names.shown_path(path)}: the folder has no *.yaml or *.yml file")
+        for file in files:
+            if (real := os.path.realpath(file)) not in seen:
                 seen.add(real)
-                yield str(member), lambda member=member: _read(member)  # type: ignore[misc]
+                yield from _read(file, problems)
+    problems += search.problems
 
 
-def _folder(path: Path) -> list[Path]:
+def _read(file: Path, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    name = names.shown_path(file)
     try:
-        members = sorted(
-            member
-            for member in path.iterdir()
-            if member.suffix in SUFFIXES and member.is_file() and not _is_policy_test(member)
-        )
+        yield name, read_bytes(str(file), MAX_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not members:
-        raise InputError(f"{path}: the folder has no *.yaml or *.yml file")
-    return members
+        problems.append(f"{name}: cannot be read: {error.strerror or error}")
 
 
-def _is_policy_test(path: Path) -> bool:
+def is_yaml(name: str) -> bool:
+    """Whether a file's name says that it holds YAML."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_policy_test(name: str) -> bool:
     """``NAME.test.yaml`` beside a policy holds tests of it, not a policy."""
-    return path.name.endswith((".test.yaml", ".test.yml"))
+    return name.lower().endswith(TEST_SUFFIXES)
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+def _is_policy(name: str) -> bool:
+    return is_yaml(name) and not is_policy_test(name)
 
 
 class _Loaded:
@@ -101,6 +103,7 @@ class _Loaded:
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         self.policies: list[Policy] = []
+        self._by_name: dict[str, Policy] = {}
         self.warnings: list[str] = []
         self.registries: dict[str, RegistrySettings] = {}
 
@@ -131,8 +134,8 @@ class _Loaded:
             return
         self.warnings += lint_document(document, locate)
         for policy in policies:
-            first = next((other for other in self.policies if other.name == policy.name), None)
-            if first is not None:
+            first = self._by_name.setdefault(policy.name, policy)
+            if first is not policy:
                 self.problems.append(
                     f"{policy.source}:1: a second policy named '{policy.name}'; the first stands at "
                     f"{first.source}; give each policy its own name"

@@ -10,14 +10,16 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from pruner import names
 from pruner.errors import InputError, PolicyError
+from pruner.files import read_bytes
 from pruner.model import Action, Decision, Tag, Target
 from pruner.policy import patterns
 from pruner.policy.policy import PolicySet
 from pruner.policy.problems import problems_of
 from pruner.policy.retention import RegistryPolicies, decide
 from pruner.policy.test_document import TagDocument, TestDocument, TestsDocument
-from pruner.policy.yaml_source import YamlError, read_yaml
+from pruner.policy.yaml_source import MAX_BYTES, YamlError, read_yaml
 
 _DEFAULT_NOW: Final = "2026-01-01"
 
@@ -35,19 +37,21 @@ class TestResult:
 
 def run_tests(path: Path, policies: PolicySet) -> Iterator[TestResult]:
     """Run the tests of a file against ``policies``. PolicyError lists everything wrong with the file."""
+    name = names.shown_path(path)
     try:
-        source = read_yaml(path.read_bytes())
+        source = read_yaml(read_bytes(str(path), MAX_BYTES))
         document = TestsDocument.model_validate(source.data)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
     except YamlError as error:
         at = error.position
-        raise PolicyError([f"{path}:{at.line}:{at.column}: {error.problem}"]) from None
+        problem = names.printable(error.problem, 1000)
+        raise PolicyError([f"{name}:{at.line}:{at.column}: {problem}"]) from None
     except ValidationError as error:
-        raise PolicyError(problems_of(error, str(path), source, TestsDocument)) from None
+        raise PolicyError(problems_of(error, name, source, TestsDocument)) from None
     for number, test in enumerate(document.tests):
         line = source.position(("tests", number)).line
-        yield TestResult(test.name, f"{path}:{line}", tuple(_problems(test, policies)))
+        yield TestResult(test.name, f"{name}:{line}", tuple(_problems(test, policies)))
 
 
 def _milliseconds(text: str) -> int:
@@ -85,8 +89,8 @@ def _mistakes(test: TestDocument, policies: PolicySet) -> Iterator[str]:
     for path, items in test.inventory.items():
         if not policies.in_registry(path.partition("/")[0]):
             yield f"{path}: no policy is about this registry"
-        names = Counter(item if isinstance(item, str) else item.tag for item in items)
-        for name, count in names.items():
+        tags = Counter(item if isinstance(item, str) else item.tag for item in items)
+        for name, count in tags.items():
             if count > 1:
                 yield f"{path}:{name} stands {count} times in the inventory"
 

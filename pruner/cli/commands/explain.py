@@ -18,9 +18,10 @@ from pruner.cli.options import (
 )
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
+from pruner.files import STDIN
 from pruner.model import Action, Target
 from pruner.policy.explain import Explanation
-from pruner.policy.loader import STDIN, load_policies
+from pruner.policy.loader import load_policies
 
 if TYPE_CHECKING:
     from pruner.plan.inventory_file import InventoryFile

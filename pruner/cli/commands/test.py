@@ -1,5 +1,6 @@
 """``pruner test``."""
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +8,14 @@ from xml.etree import ElementTree
 
 import click
 
-from pruner.errors import ExitCode, InputError
+from pruner.cli.talk import show
+from pruner.errors import ExitCode, InputError, PolicyError
 from pruner.files import atomic_file
 from pruner.names import printable
-from pruner.policy.loader import load_policies
+from pruner.policy.folders import FileSearch
+from pruner.policy.loader import is_policy_test, load_policies
 from pruner.policy.testing import TestResult, run_tests
 from pruner.report.text import counted
-
-_SUFFIXES = (".test.yaml", ".test.yml")
 
 
 @click.command("test", help="Run tests of policies: NAME.test.yaml in the folders given, or the files named.")
@@ -23,14 +24,14 @@ _SUFFIXES = (".test.yaml", ".test.yml")
 def command(paths: tuple[str, ...], junit: Path | None) -> int:
     """Decide small inventories and compare."""
     files = _test_files(paths)
-    policies = load_policies([path for path in paths if not path.endswith(_SUFFIXES)])
+    policies = load_policies([path for path in paths if not is_policy_test(path)])
     started = time.monotonic()
     results = [result for path in files for result in run_tests(path, policies)]
     for result in results:
         name = printable(result.name)
-        click.echo(f"{'FAIL' if result.problems else 'ok  '}  {name}  ({result.source})")
+        show(f"{'FAIL' if result.problems else 'ok  '}  {name}  ({result.source})")
         for problem in result.problems:
-            click.echo(f"      {problem}")
+            show(f"      {problem}")
     failed = sum(1 for result in results if result.problems)
     click.echo(f"{counted(len(results), 'test')}, {failed} failed")
     if junit is not None:
@@ -39,16 +40,15 @@ def command(paths: tuple[str, ...], junit: Path | None) -> int:
 
 
 def _test_files(paths: Sequence[str]) -> list[Path]:
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if text.endswith(_SUFFIXES):
-            found.append(path)
-        elif path.is_dir():
-            found += sorted(member for member in path.iterdir() if member.name.endswith(_SUFFIXES))
+    search = FileSearch(paths, is_policy_test)
+    files = [file for path in paths for file in search.files(Path(path)) if is_policy_test(file.name)]
+    # What two paths name is one file with one set of tests.
+    found = {os.path.realpath(file): file for file in files}
+    if search.problems:
+        raise PolicyError(search.problems)
     if not found:
         raise InputError("no tests: name a file NAME.test.yaml, or a folder that holds one")
-    return found
+    return list(found.values())
 
 
 def _write_junit(path: Path, results: Sequence[TestResult], seconds: float) -> None:
