@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 from pruner import names
 from pruner.errors import InputError
 
+MAX_LENGTH: Final = 1024
+"""Characters. A name has at most 255, a tag 128 and a digest 135; no host has more than 259 with its port."""
+TOO_LONG: Final = f"has more than {MAX_LENGTH:,} characters, which no image reference has"
 DOCKER_HUB: Final = "docker.io"
 _HUB_NAMES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -52,9 +55,11 @@ def normal_place(text: str) -> str:
 
     InputError if it cannot be one.
     """
-    host, slash, prefix = text.partition("/")
+    host, slash, prefix = text[: MAX_LENGTH + 1].partition("/")
     found = normal_host(host)
     try:
+        if len(text) > MAX_LENGTH:
+            raise InputError(TOO_LONG)
         # What has neither is a name of Docker Hub, and never a host.
         if not _marks_host(found) or not _HOST.fullmatch(found):
             raise InputError("no such host can be")
@@ -69,6 +74,8 @@ def normal_place(text: str) -> str:
 
 def parse_reference(text: str) -> ImageReference:
     """Read a reference; InputError if it is none that could be pulled."""
+    if len(text) > MAX_LENGTH:
+        raise InputError(f"'{names.printable(text, 60)}' {TOO_LONG}")
     host = host_of(text)
     rest = text.partition("/")[2] if _names_host(text) else text
     rest, at, digest = rest.partition("@")

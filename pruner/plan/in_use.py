@@ -17,11 +17,10 @@ from pruner.policy.duration import format_age
 from pruner.policy.in_use import DEFAULT_MAX_AGE_MS, ImageUse, InUse, InUseDemand
 from pruner.policy.patterns import Matcher, compile_globs
 from pruner.policy.policy import PolicySet
-from pruner.references import ImageReference, host_of, is_host, parse_reference
+from pruner.references import MAX_LENGTH, TOO_LONG, ImageReference, host_of, is_host, parse_reference
 from pruner.registry.ncr.endpoint import NcrHost, ncr_host
 
 SHOWN: Final = 20
-_TAG: Final = re.compile(r":(?:\$\{[^}]*\}|\{\{[^}]*\}\}|[^:/]*)$")
 _PLACEHOLDER: Final = re.compile(r"[${}<>%\[\]\"']|@@|__")
 """What templates leave in a name that is to be filled in; no literal name has any of it."""
 _WORD: Final = re.compile(r"[a-z0-9.-]+")
@@ -145,6 +144,9 @@ class Resolver:
         found: dict[tuple[str, str], ImageUse] = {}
         problems: dict[str, None] = {}
         for use in uses:
+            if len(use.reference) > MAX_LENGTH:
+                problems[_problem(use, TOO_LONG)] = None
+                continue
             try:
                 reference = parse_reference(use.reference)
             except InputError:
@@ -169,8 +171,7 @@ class Resolver:
 
     def _may_be_ours(self, text: str) -> bool:
         """Whether something that is no reference may stand for an image of ours."""
-        repository = _TAG.sub("", text.strip())
-        if _PLACEHOLDER.search(repository) or self._names_ours(text):
+        if _PLACEHOLDER.search(_without_tag(text.strip())) or self._names_ours(text):
             return True
         host = host_of(text.strip())
         return not is_host(host) or self._looks_like_ours(host)
@@ -191,6 +192,17 @@ class Resolver:
             return False
         # A private host has a name of its own, which says nothing of the registry.
         return ncr is NcrHost.PRIVATE or host.partition(".")[0] in self.places
+
+
+def _without_tag(text: str) -> str:
+    """``text`` without its tag, or without the placeholder that stands for it: ``${…}`` or ``{{…}}``."""
+    starts = [text.rfind(":")] if ":" in text and "/" not in text.rpartition(":")[2] else []
+    for opening, closing in ((":${", "}"), (":{{", "}}")):
+        if text.endswith(closing):
+            # A placeholder has no closing bracket inside.
+            before = text.rfind("}", 0, -len(closing))
+            starts.append(text.find(opening, before + 1))
+    return text[: min((start for start in starts if start >= 0), default=len(text))]
 
 
 def _note(known: ImageUse, reference: ImageReference, use: Use) -> None:

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from typing import Final
 
 import yaml
+from yaml.events import NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pruner import names
 from pruner.errors import InputError
 from pruner.files import STDIN, read_text
-from pruner.references import DOCKER_HUB, host_of, parse_reference
+from pruner.references import DOCKER_HUB, MAX_LENGTH, TOO_LONG, host_of, parse_reference
 from pruner.workloads.objects import Usage
 
 MAX_BYTES: Final = 20 * 1024 * 1024
+MAX_NODES: Final = 1_000_000
+"""How many values and keys the YAML of a file may have; the library needs 300 bytes for each."""
+MAX_USAGES: Final = 500_000
 _MAX_DEPTH: Final = 100
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NO_TAG: Final = "<no tag>"
@@ -30,18 +34,26 @@ _PAIRS: Final = (
     ("imageRepository", "imageTag"),
 )
 """Keys that say a reference together."""
+_PARTS: Final = frozenset({"registry", "digest", "sha256", "reference"}.union(*_PAIRS))
 _NUMBER: Final = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _SCHEME: Final = re.compile(r"^(?:docker|docker-pullable|oci|https?)://")
 
 
 def read_references(source: str) -> list[Usage]:
     """The references in a file, or on standard input (``-``); InputError if it cannot be understood."""
-    name = "<stdin>" if source == STDIN else source
+    name = "<stdin>" if source == STDIN else names.shown_path(source)
     text = read_text(source, MAX_BYTES)
-    found = list(_lines(name, text) if _is_plain(text) else _yaml(name, text))
+    found: dict[Usage, None] = {}
+    for usage in _lines(name, text) if _is_plain(text) else _yaml(name, text):
+        if len(usage.reference) > MAX_LENGTH:
+            shown = names.printable(usage.reference[:60])
+            raise InputError(f"{usage.workload}: '{shown}…' {TOO_LONG}; correct or remove it")
+        found[usage] = None
+        if len(found) > MAX_USAGES:
+            raise InputError(f"{name}: more than {MAX_USAGES:,} images; split it")
     if not found:
         raise InputError(f"{name}: no image in it; write one reference a line, or YAML with 'image' keys")
-    return found
+    return list(found)
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
@@ -57,11 +69,21 @@ def _is_plain(text: str) -> bool:
 
 def _lines(name: str, text: str) -> Iterator[Usage]:
     for number, line in _numbered(text):
-        yield Usage(f"{name}:{number}", _SCHEME.sub("", line.strip("\"',")))
+        yield _usage(f"{name}:{number}", _SCHEME.sub("", line.strip("\"',")))
+
+
+def _usage(where: str, text: str) -> Usage:
+    """A use by a single text; without a tag, that may be given elsewhere, and be any."""
+    rest = text.rpartition("/")[2]
+    return Usage(where, text, None, ":" not in rest and "@" not in rest)
 
 
 def _yaml(name: str, text: str) -> Iterator[Usage]:
     try:
+        # The library would keep every value, however many there are, before it hands out the first.
+        count = sum(isinstance(event, NodeEvent) for event in yaml.parse(text, Loader=_LOADER))
+        if count > MAX_NODES:
+            raise InputError(f"{name}: more than {MAX_NODES:,} values and keys; split it")
         for document in yaml.compose_all(text, Loader=_LOADER):
             if document is not None:
                 yield from _Document(name, document).usages()
@@ -75,7 +97,7 @@ def _yaml(name: str, text: str) -> Iterator[Usage]:
 
 
 class _Document:
-    """One YAML document. What an alias names again is looked at once.
+    """One YAML document. Each node is looked at once, however many aliases name it.
 
     Whatever stands under a key that ends in ``image`` or ``images`` is an image, as is a map of
     ``repository`` and ``tag``, and any other text that is a whole reference with a host.
@@ -85,19 +107,23 @@ class _Document:
         self._name = name
         self._root = root
         self._seen: set[int] = set()
-        self._registries: list[str] = []
+        self._images: set[int] = set()
+        """What was looked at as an image: a node may be seen as another value before."""
+        self._merged: dict[int, dict[str, str]] = {}
+        """The parts of each map, with those of the maps merged into it."""
+        self._registries: dict[str, None] = {}
         """What charts put before images that name no registry themselves (``global.imageRegistry``)."""
 
-    def usages(self) -> list[Usage]:
+    def usages(self) -> Iterator[Usage]:
         """All of its images."""
-        found = list(self._walk(self._root, 0))
-        more = [
-            Usage(usage.workload, f"{registry}/{usage.reference}")
-            for usage in found
-            for registry in self._registries
-            if host_of(usage.reference) == DOCKER_HUB
-        ]
-        return found + more
+        without_host = []
+        for usage in self._walk(self._root, 0):
+            yield usage
+            if host_of(usage.reference) == DOCKER_HUB:
+                without_host.append(usage)
+        for usage in without_host:
+            for registry in self._registries:
+                yield Usage(usage.workload, f"{registry}/{usage.reference}")
 
     def _where(self, node: Node) -> str:
         return f"{self._name}:{node.start_mark.line + 1}"
@@ -110,7 +136,7 @@ class _Document:
             raise InputError(f"{self._where(node)}: nested more than {_MAX_DEPTH} levels deep")
         if isinstance(node, ScalarNode):
             if _is_whole(node.value):
-                yield self._usage(node, node.value)
+                yield _usage(self._where(node), node.value)
         elif isinstance(node, SequenceNode):
             for item in node.value:
                 yield from self._walk(item, depth + 1)
@@ -118,27 +144,24 @@ class _Document:
             yield from self._map(node, depth)
 
     def _map(self, node: MappingNode, depth: int) -> Iterator[Usage]:
-        parts = _parts(node)
-        for name in _assembled(parts):
+        for name in _assembled(self._parts(node)):
             yield Usage(self._where(node), name)
         for key, value in node.value:
             name = key.value.lower() if isinstance(key, ScalarNode) else ""
             if name in ("imageregistry", "global.imageregistry") and (text := _text_of(value)):
-                self._registries.append(text.rstrip("/"))
+                self._registries[text[: MAX_LENGTH + 1].rstrip("/")] = None
             elif name.endswith(("image", "images")):
                 yield from self._image(value)
             yield from self._walk(value, depth + 1)
 
-    def _usage(self, node: Node, text: str) -> Usage:
-        """A use by a single text; without a tag, that may stand in a key beside it, and be any."""
-        rest = text.rpartition("/")[2]
-        return Usage(self._where(node), text, None, ":" not in rest and "@" not in rest)
-
     def _image(self, node: Node) -> Iterator[Usage]:
+        if id(node) in self._images:
+            return
+        self._images.add(id(node))
         self._seen.add(id(node))
         if isinstance(node, ScalarNode):
             if text := _text_of(node).strip():
-                yield self._usage(node, text)
+                yield _usage(self._where(node), text)
         elif isinstance(node, SequenceNode):
             for item in node.value:
                 yield from self._image(item)
@@ -146,7 +169,7 @@ class _Document:
             yield from self._image_map(node)
 
     def _image_map(self, node: MappingNode) -> Iterator[Usage]:
-        parts = _parts(node)
+        parts = self._parts(node)
         repository = parts.get("repository") or parts.get("name")
         if found := _assembled(parts):
             for name in found:
@@ -158,6 +181,26 @@ class _Document:
         else:
             for _, value in node.value:
                 yield from self._image(value)
+
+    def _parts(self, node: MappingNode) -> dict[str, str]:
+        """The parts of references in a map, those of maps that are merged into it (``<<``) included."""
+        if id(node) in self._merged:
+            return self._merged[id(node)]
+        # A map that is merged into itself adds nothing.
+        self._merged[id(node)] = {}
+        found: dict[str, str] = {}
+        for key, value in node.value:
+            if isinstance(key, ScalarNode) and key.value == "<<":
+                merged = value.value if isinstance(value, SequenceNode) else [value]
+                for item in merged:
+                    if isinstance(item, MappingNode):
+                        found = self._parts(item) | found
+        for key, value in node.value:
+            if isinstance(key, ScalarNode) and key.value in _PARTS and (text := _text_of(value)):
+                # No longer than what shows that it is too long: many maps may have merged it.
+                found[key.value] = text[: MAX_LENGTH + 1]
+        self._merged[id(node)] = found
+        return found
 
 
 def _assembled(parts: dict[str, str]) -> list[str]:
@@ -191,19 +234,6 @@ def _text_of(node: Node) -> str:
     """A scalar's text, whatever its tag; nothing for null."""
     is_null = not isinstance(node, ScalarNode) or node.tag == "tag:yaml.org,2002:null"
     return "" if is_null else str(node.value)
-
-
-def _parts(node: MappingNode) -> dict[str, str]:
-    """The texts of a map, those of maps that are merged into it (``<<``) included."""
-    found: dict[str, str] = {}
-    for key, value in node.value:
-        if isinstance(key, ScalarNode) and key.value == "<<":
-            merged = value.value if isinstance(value, SequenceNode) else [value]
-            for item in merged:
-                if isinstance(item, MappingNode):
-                    found = {**_parts(item), **found}
-    own = {key.value: _text_of(value) for key, value in node.value if isinstance(key, ScalarNode)}
-    return found | {name: text for name, text in own.items() if text}
 
 
 def _helm(repository: str, parts: dict[str, str]) -> str:
