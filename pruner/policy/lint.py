@@ -24,19 +24,26 @@ _AGE_OR_COUNT: Final = (
 )
 _GLOB_IN_REGEX: Final = re.compile(r"[A-Za-z0-9_-]\*$|^\*")
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9_.*?\[\]!^-]")
+_MOST_EXCLUSIONS: Final = 200
+"""Of so many lists of globs with exclusions each is asked by itself for every name."""
 _MOVING: Final = frozenset({"latest", "main", "master", "stable", "edge", "nightly"})
 """Names that people rightly protect even where nothing threatens them."""
 
 
 def lint_document(document: Document, locate: Locate) -> list[str]:
     """Warnings about one file, as ``file:line: …``."""
+    deleting: dict[str, list[RuleDocument]] = {}
+    for policy in document.policies:
+        deleting.setdefault(policy.registry, []).extend(policy.delete or ())
+    # Made once for a registry: with thousands of rules, to ask each for each name would take minutes.
+    selects = {registry: _name_matcher(rules) for registry, rules in deleting.items()}
     found: list[str] = []
     for number, policy in enumerate(document.policies):
-        found += _policy(document, policy, ("policies", number), locate)
+        found += _policy(policy, selects[policy.registry], ("policies", number), locate)
     return found
 
 
-def _policy(document: Document, policy: PolicyDocument, path: _Path, locate: Locate) -> Iterator[str]:
+def _policy(policy: PolicyDocument, selects: patterns.Matcher, path: _Path, locate: Locate) -> Iterator[str]:
     keeps_newest = any(
         rule.newest is not None or (rule.semver is not None and rule.semver.newest is not None)
         for rule in policy.keep or ()
@@ -54,12 +61,10 @@ def _policy(document: Document, policy: PolicyDocument, path: _Path, locate: Loc
                 f"the newest, write it in a keep rule"
             )
         yield from _rule(rule, where, locate)
-    same_registry = [other for other in document.policies if other.registry == policy.registry]
-    deleting = [rule for other in same_registry for rule in other.delete or ()]
     for number, rule in enumerate(policy.keep or ()):
         where = (*path, "keep", number)
         yield from _rule(rule, where, locate)
-        yield from _idle_keep(rule, deleting, where, locate)
+        yield from _idle_keep(rule, selects, where, locate)
     for key in ("delete", "keep"):
         yield from _repeated(getattr(policy, key) or (), (*path, key), locate)
 
@@ -111,34 +116,47 @@ def _globs(globs: Sequence[str], where: str) -> Iterator[str]:
             yield f"{where}: no tag can match '{glob}'; for a regular expression write {{regex: '{glob}'}}"
 
 
-def _idle_keep(
-    rule: RuleDocument, deleting: Sequence[RuleDocument], path: _Path, locate: Locate
-) -> Iterator[str]:
+def _idle_keep(rule: RuleDocument, selects: patterns.Matcher, path: _Path, locate: Locate) -> Iterator[str]:
     """A keep rule for plain names that no delete rule selects protects nothing."""
     names = rule.tags if isinstance(rule.tags, list) else []
     if not names or _MOVING & set(names) or any(set(name) & set("*?[!") for name in names):
         return
-    matchers = [
-        patterns.compile_globs(item.tags)
-        if isinstance(item.tags, list)
-        else patterns.compile_regex(item.tags.regex)
-        for item in deleting
-        if item.tags is not None
-    ]
-    if len(matchers) < len(deleting):
-        return
-    if not any(matches(name) for matches in matchers for name in names):
+    if not any(map(selects, names)):
         listed = ", ".join(names[:5])
         yield f"{locate(path)}: no delete rule here selects {listed}; the keep rule protects nothing"
 
 
+def _name_matcher(rules: Sequence[RuleDocument]) -> patterns.Matcher:
+    """Whether any of many delete rules may select a name. Where that is too much to ask, it may."""
+    globs: list[str] = []
+    regexes: list[str] = []
+    with_exclusions: set[tuple[str, ...]] = set()
+    for rule in rules:
+        if rule.tags is None:
+            return _may_be
+        if isinstance(rule.tags, RegexDocument):
+            regexes.append(rule.tags.regex)
+        elif any(glob.startswith("!") for glob in rule.tags):
+            with_exclusions.add(tuple(rule.tags))
+        else:
+            globs += rule.tags
+    if len(with_exclusions) > _MOST_EXCLUSIONS:
+        return _may_be
+    matchers = [patterns.match_any(globs, regexes), *map(patterns.compile_globs, with_exclusions)]
+    return lambda name: any(matches(name) for matches in matchers)
+
+
+def _may_be(name: str) -> bool:
+    return True
+
+
 def _repeated(rules: Sequence[RuleDocument], path: _Path, locate: Locate) -> Iterator[str]:
+    first: dict[str, int] = {}
     for number, rule in enumerate(rules):
-        for earlier in range(number):
-            if rules[earlier] == rule:
-                first = locate((*path, earlier))
-                yield f"{locate((*path, number))}: the same rule stands at {first}; remove one"
-                break
+        earlier = first.setdefault(rule.model_dump_json(), number)
+        if earlier != number:
+            where = locate((*path, earlier))
+            yield f"{locate((*path, number))}: the same rule stands at {where}; remove one"
 
 
 class InventoryLint:

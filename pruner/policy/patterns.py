@@ -5,7 +5,7 @@ character within a component) and ``[abc]`` / ``[a-z]`` / ``[!a]`` sets. In a li
 last pattern that matches decides; a list of exclusions alone starts from everything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import re2
@@ -14,6 +14,7 @@ Matcher = Callable[[str], bool]
 
 MAX_PATTERN_LENGTH: Final = 500
 _RE2_MEMORY_BYTES: Final = 8 << 20
+_UNION_LENGTH: Final = 1000
 
 
 def _set_end(glob: str, start: int) -> int:
@@ -147,6 +148,41 @@ def _any_of(globs: Sequence[str]) -> Matcher:
         return lambda name: name in literal or (name.startswith(prefixes) and "/" not in name)
     compiled = _compile_union(wild)
     return lambda name: name in literal or compiled(name)
+
+
+def match_any(globs: Iterable[str], regexes: Iterable[str]) -> Matcher:
+    """A matcher of what any of very many patterns matches: globs without ``!``, and RE2 expressions."""
+    literal, prefixes, expressions = set(), set(), list(regexes)
+    for glob in globs:
+        if not set(glob) & set("*?["):
+            literal.add(glob)
+        elif _is_prefix(glob):
+            prefixes.add(glob[:-1])
+        else:
+            expressions.append(glob_to_regex(glob))
+    unions = [
+        union
+        for start in range(0, len(expressions), _UNION_LENGTH)
+        for union in _compile_unions(expressions[start : start + _UNION_LENGTH])
+    ]
+
+    def matches(name: str) -> bool:
+        if name in literal or any(union(name) for union in unions):
+            return True
+        return "/" not in name and any(name[:end] in prefixes for end in range(len(name) + 1))
+
+    return matches
+
+
+def _compile_unions(expressions: Sequence[str]) -> list[Matcher]:
+    """One union of expressions that each compile by themselves, or several where it would be too large."""
+    try:
+        return [_compile_union(expressions)]
+    except ValueError:
+        if len(expressions) == 1:
+            raise
+        half = len(expressions) // 2
+        return [*_compile_unions(expressions[:half]), *_compile_unions(expressions[half:])]
 
 
 def _compile_union(expressions: Sequence[str]) -> Matcher:
