@@ -282,3 +282,18 @@ def test_check_tells_warnings_and_strict_makes_them_count(program):
     assert done.stdout == "1 policy in 1 file: no errors, 1 warning\n"
     assert f"{path}:7: this delete rule" in done.stderr
     assert program("check", path, "--strict").returncode == 1
+
+
+def test_thousands_of_rules_are_looked_at_in_time_that_grows_with_their_number():
+    """To compare each keep rule with each delete rule would take minutes."""
+    deletes = [f"tags: ['pr-{n}-*x?'], {OLD}" for n in range(3000)]
+    keeps = [f"tags: [pr-{n}-axb, other-{n}]" for n in range(2999, 6000)]
+    idle = [text for text in warnings(policy(*deletes, keep=keeps)) if "no delete rule here" in text]
+    assert len(idle) == 3000
+    assert "pr-3000-axb, other-3000; the keep rule protects nothing" in idle[0]
+
+
+def test_with_too_many_exclusions_to_ask_no_keep_rule_is_called_idle():
+    deletes = [f"tags: ['pr-*', '!pr-{n}'], {OLD}" for n in range(201)]
+    assert warnings(policy(*deletes, keep=["tags: [other]"])) == []
+    assert len(warnings(policy(*deletes[1:], keep=["tags: [other]"]))) == 1

@@ -262,3 +262,43 @@ def test_any_glob_compiles_or_is_refused(glob: str) -> None:
             compile_globs([glob])
     else:
         compile_globs([glob])("ab/c")
+
+
+def test_any_of_many_patterns_matches_as_each_by_itself() -> None:
+    globs = ["a", "pr-*", "*-rc", "v?", "[xy]z", "ci/**", "l/*"]
+    regexes = ["[0-9]+", "(?i)q"]
+    matches = patterns.match_any(globs, regexes)
+    each = [patterns.compile_globs([glob]) for glob in globs] + [*map(patterns.compile_regex, regexes)]
+    names = [
+        "",
+        "a",
+        "b",
+        "pr-",
+        "pr-1",
+        "pr-/1",
+        "1-rc",
+        "v1",
+        "v12",
+        "xz",
+        "ci/a/b",
+        "l/a",
+        "l/a/b",
+        "42",
+        "Q",
+    ]
+    for name in names:
+        assert matches(name) == any(one(name) for one in each), name
+
+
+def test_patterns_that_are_too_large_for_one_expression_become_several(monkeypatch) -> None:
+    union = patterns._compile_union
+
+    def small_union(expressions):
+        if len(expressions) > 3:
+            raise ValueError("too many")
+        return union(expressions)
+
+    monkeypatch.setattr(patterns, "_compile_union", small_union)
+    matches = patterns.match_any([], [f"x{number}[a-z]*" for number in range(40)])
+    assert matches("x39abc")
+    assert not matches("x40abc")

@@ -13,6 +13,7 @@ import re2
 Matcher = Callable[[str], bool]
 
 MAX_PATTERN_LENGTH: Final = 500
+_WILD: Final = frozenset("*?[")
 _RE2_MEMORY_BYTES: Final = 8 << 20
 _UNION_LENGTH: Final = 1000
 
@@ -110,7 +111,9 @@ def check_glob(glob: str) -> None:
     body = _bounded(glob.removeprefix("!"))
     if body.startswith("!"):
         raise ValueError(f"'{glob}' starts with two '!'; one '!' excludes")
-    _compile(glob_to_regex(body))
+    # Plain ASCII, and a prefix of it, always compile.
+    if not body.isascii() or (set(body) & _WILD and not _is_prefix(body)):
+        _compile(glob_to_regex(body))
 
 
 def compile_globs(globs: Sequence[str]) -> Matcher:
@@ -134,11 +137,11 @@ def compile_globs(globs: Sequence[str]) -> Matcher:
 def _is_prefix(glob: str) -> bool:
     """Whether a glob is plain text and one ``*`` at its end."""
     body = glob[:-1]
-    return glob.endswith("*") and "/" not in body and not set(body) & set("*?[")
+    return glob.endswith("*") and "/" not in body and not set(body) & _WILD
 
 
 def _any_of(globs: Sequence[str]) -> Matcher:
-    literal = frozenset(glob for glob in globs if not set(glob) & set("*?["))
+    literal = frozenset(glob for glob in globs if not set(glob) & _WILD)
     wild = [glob_to_regex(glob) for glob in globs if glob not in literal]
     if not wild:
         return literal.__contains__
@@ -154,7 +157,7 @@ def match_any(globs: Iterable[str], regexes: Iterable[str]) -> Matcher:
     """A matcher of what any of very many patterns matches: globs without ``!``, and RE2 expressions."""
     literal, prefixes, expressions = set(), set(), list(regexes)
     for glob in globs:
-        if not set(glob) & set("*?["):
+        if not set(glob) & _WILD:
             literal.add(glob)
         elif _is_prefix(glob):
             prefixes.add(glob[:-1])
