@@ -73,6 +73,7 @@ def open_regular(path: Path, *, or_stdin: bool = False) -> IO[bytes]:
         kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
         if kind != stat.S_IFREG:
             raise OSError(errno.EINVAL, _not_a_file(kind, or_stdin))
+        os.set_blocking(descriptor, True)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -91,8 +92,7 @@ def read_bytes(source: str, most_bytes: int) -> bytes:
     if source == STDIN:
         return sys.stdin.buffer.read(most_bytes + 1)
     with open_regular(Path(source), or_stdin=True) as file:
-        # A file of /proc that has nothing to say yet gives None.
-        return file.read(most_bytes + 1) or b""
+        return file.read(most_bytes + 1)
 
 
 def read_text(source: str, most_bytes: int) -> str:

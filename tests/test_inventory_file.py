@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pruner.emulator import EmulatorConfig, running_in_thread
 from pruner.errors import InputError
 from pruner.model import Tag, Target
+from pruner.plan import inventory_file
 from pruner.plan.inventory import ImageListing, list_everything, list_images
 from pruner.plan.inventory_file import InventoryFile, InventoryWriter, compressed, replay
 from pruner.plan.records import RegistryFacts
@@ -335,3 +336,30 @@ def test_a_policy_decides_alike_on_an_inventory_and_live(program, emulated, tmp_
     assert offline.returncode == 0, offline.stderr
     assert offline.stdout == live.stdout
     assert offline.stdout.count("\n") > 10
+
+
+# Bounds
+
+
+def test_a_line_that_never_ends_is_refused_before_it_is_decompressed(refused):
+    bomb = gzip.compress(lines_of()[0] + b" " * 50_000_000)
+    assert len(bomb) < 100_000
+    assert refused(bomb, "i.jsonl.gz").endswith("i.jsonl.gz:2: the line is too long for an inventory")
+
+
+def test_what_decompresses_to_too_much_is_refused(refused, monkeypatch):
+    monkeypatch.setattr(inventory_file, "MAX_BYTES", 500)
+    lines = lines_of()
+    empty = b'{"type":"image","registry":"acme","image":"a","tags":0}\n'
+    bomb = gzip.compress(lines[0] + empty * 1000)
+    assert refused(bomb, "i.jsonl.gz").endswith("larger than 0 GiB when decompressed")
+
+
+def test_an_image_with_too_many_tags_is_refused_before_its_last(refused, monkeypatch):
+    monkeypatch.setattr(inventory_file, "MAX_TAGS", 1)
+    assert "i.jsonl:4: more than 1 tags of one image" in refused(lines_of(), "i.jsonl")
+
+
+def test_the_bounds_are_those_that_are_documented():
+    assert inventory_file.MAX_BYTES == 64 * 1024**3
+    assert inventory_file.MAX_TAGS == 2_000_000

@@ -16,6 +16,7 @@ import msgspec
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.files import open_regular
 from pruner.plan.records import (
     FORMAT,
     VERSION,
@@ -167,7 +168,7 @@ class Plan:
 
     def records(self, start: int = 0) -> Iterator[Record]:
         """All records between header and footer, in order, or those from byte ``start`` on."""
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             if start:
                 file.seek(start)
             else:
@@ -258,15 +259,17 @@ def open_plan(path: Path, *, allow_edited: bool = False) -> Plan:
     An edited plan is accepted with ``allow_edited`` if deletions were only removed.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _Verifier(path, file).verify(allow_edited)
     except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror or error}") from None
+        problem = f"cannot be read: {error.strerror or error}"
+        raise PlanError(f"{names.shown_path(path)}: {problem}") from None
 
 
 class _Verifier:
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
+        self.name = names.shown_path(path)
         self.file = file
         self.number = 0
         self.digest = hashlib.sha256()
@@ -298,12 +301,12 @@ class _Verifier:
                 self.digest.update(line)
             self.place += len(line)
         if footer is None:
-            raise PlanError(f"{self.path}: the plan breaks off (no footer); write it anew")
+            raise PlanError(f"{self.name}: the plan breaks off (no footer); write it anew")
         edits = self._edits(footer)
         if edits.altered and not allow_edited:
             what = f" ({edits_text(edits)})" if edits.removed else ""
             raise PlanError(
-                f"{self.path}: the plan was changed after it was written{what}; write it anew, or say "
+                f"{self.name}: the plan was changed after it was written{what}; write it anew, or say "
                 f"--allow-edited if only deletions were removed"
             )
         plan = Plan(self.path, header, footer, edits, self.starts, self.digest.hexdigest())
@@ -322,7 +325,7 @@ class _Verifier:
         return line
 
     def _error(self, problem: str) -> PlanError:
-        return PlanError(f"{self.path}:{self.number}: {problem}")
+        return PlanError(f"{self.name}:{self.number}: {problem}")
 
     def _record(self, line: bytes) -> Record:
         try:
@@ -384,7 +387,7 @@ class _Verifier:
 
     def _edits(self, footer: Footer) -> Edits:
         if self.last > footer.entries:
-            raise PlanError(f"{self.path}: more deletions than the footer counts; write the plan anew")
+            raise PlanError(f"{self.name}: more deletions than the footer counts; write the plan anew")
         self._note_removed(footer.entries + 1)
         return Edits(tuple(self.removed), self.digest.hexdigest() != footer.sha256)
 

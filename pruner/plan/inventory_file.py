@@ -9,6 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -16,6 +17,7 @@ import msgspec
 
 from pruner import __version__, names
 from pruner.errors import InputError
+from pruner.files import open_regular
 from pruner.model import Links, Tag, Target
 from pruner.plan.inventory import ImageListing, Take
 from pruner.plan.records import RegistryFacts
@@ -24,6 +26,10 @@ from pruner.policy.retention import RegistryPolicies
 FORMAT: Final = "ncr-pruner.inventory"
 VERSION: Final = 1
 _MAX_LINE_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 64 * 1024**3
+"""How large an inventory may be, once it is decompressed."""
+MAX_TAGS: Final = 2_000_000
+"""How many tags an image of an inventory may have: they are decided, and so held, together."""
 
 
 class InventoryHeader(msgspec.Struct, frozen=True, tag="header", tag_field="type"):
@@ -126,13 +132,14 @@ class InventoryFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = names.shown_path(path)
         with self._opened() as file:
-            self.header = self._header(file.readline(_MAX_LINE_BYTES))
+            self.header = self._header(next(self._lines(file), b""))
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
         try:
-            with self.path.open("rb") as raw:
+            with open_regular(self.path) as raw:
                 if self.path.suffix == ".gz":
                     with gzip.open(raw, "rb") as file:
                         yield cast(IO[bytes], file)
@@ -140,17 +147,33 @@ class InventoryFile:
                     yield raw
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise InputError(
-                f"{self.path}: the inventory breaks off or is no gzip file; save it anew"
+                f"{self._name}: the inventory breaks off or is no gzip file; save it anew"
             ) from None
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from None
+            raise InputError(f"{self._name}: cannot be read: {error.strerror or error}") from None
+
+    def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
+        """The lines, none of them longer and all of them together no larger than an inventory is."""
+        total = 0
+        for number in count(1):
+            line = file.readline(_MAX_LINE_BYTES + 1)
+            total += len(line)
+            if len(line) > _MAX_LINE_BYTES:
+                raise InputError(f"{self._name}:{number}: the line is too long for an inventory")
+            if total > MAX_BYTES:
+                raise InputError(f"{self._name}: larger than {MAX_BYTES // 1024**3} GiB when decompressed")
+            if not line:
+                return
+            yield line
 
     def _header(self, line: bytes) -> InventoryHeader:
         header = self._decode(line, 1)
         if not isinstance(header, InventoryHeader) or header.format != FORMAT:
-            raise InputError(f"{self.path}: not an inventory of pruner")
+            raise InputError(f"{self._name}: not an inventory of pruner")
         if header.version != VERSION:
-            raise InputError(f"{self.path}: inventory version {header.version}, this program knows {VERSION}")
+            raise InputError(
+                f"{self._name}: inventory version {header.version}, this program knows {VERSION}"
+            )
         return header
 
     def _decode(self, line: bytes, number: int) -> _Line:
@@ -158,7 +181,7 @@ class InventoryFile:
             return _decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             problem = names.printable(str(error))
-            raise InputError(f"{self.path}:{number}: not a line of an inventory: {problem}") from None
+            raise InputError(f"{self._name}:{number}: not a line of an inventory: {problem}") from None
 
     def images(self) -> Iterator[ImageListing]:
         """All images with their tags, in the order saved; InputError at the end if anything was changed."""
@@ -166,41 +189,43 @@ class InventoryFile:
         image: _ImageLine | None = None
         tags: list[Tag] = []
         with self._opened() as file:
-            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+            for number, line in enumerate(self._lines(file), 1):
                 record = self._decode(line, number)
                 if isinstance(record, _TagLine):
                     tags.append(self._tag(record, image, number))
+                    if len(tags) > MAX_TAGS:
+                        raise InputError(f"{self._name}:{number}: more than {MAX_TAGS:,} tags of one image")
                 elif image is not None:
                     yield self._listing(image, tags)
                     image, tags = None, []
                 if isinstance(record, _Footer):
                     self._check(record, digest.hexdigest())
                     if file.read(1):
-                        raise InputError(f"{self.path}:{number + 1}: something stands after the footer")
+                        raise InputError(f"{self._name}:{number + 1}: something stands after the footer")
                     return
                 if isinstance(record, _ImageLine):
                     image = record
                 digest.update(line)
-        raise InputError(f"{self.path}: the inventory breaks off; save it anew")
+        raise InputError(f"{self._name}: the inventory breaks off; save it anew")
 
     def _check(self, footer: _Footer, sha256: str) -> None:
         if footer.sha256 != sha256:
-            raise InputError(f"{self.path}: the inventory was changed after it was saved; save it anew")
+            raise InputError(f"{self._name}: the inventory was changed after it was saved; save it anew")
 
     def _listing(self, image: _ImageLine, tags: list[Tag]) -> ImageListing:
         if image.tags != len(tags):
             raise InputError(
-                f"{self.path}: {image.registry}/{image.image} is not whole; save the inventory anew"
+                f"{self._name}: {image.registry}/{image.image} is not whole; save the inventory anew"
             )
         return ImageListing(image.registry, image.image, tags)
 
     def _tag(self, line: _TagLine, image: _ImageLine | None, number: int) -> Tag:
         if image is None or (line.registry, line.image) != (image.registry, image.image):
-            raise InputError(f"{self.path}:{number}: a tag outside of its image")
+            raise InputError(f"{self._name}:{number}: a tag outside of its image")
         try:
             target = Target(line.registry, line.image, line.name)
         except InputError as error:
-            raise InputError(f"{self.path}:{number}: {error}") from None
+            raise InputError(f"{self._name}:{number}: {error}") from None
         times = line.created, line.updated, line.last_pulled
         return Tag(target, line.digest, line.size, *times, line.links, line.platforms)
 
@@ -212,8 +237,9 @@ def replay(inventory: InventoryFile, policies: Mapping[str, RegistryPolicies], t
     """
     for registry in policies:
         if registry not in inventory.header.registries:
-            covered = ", ".join(sorted(inventory.header.registries)) or "nothing"
-            raise InputError(f"{inventory.path}: does not cover registry '{registry}' (it covers {covered})")
+            name = names.shown_path(inventory.path)
+            covered = names.printable(", ".join(sorted(inventory.header.registries)) or "nothing")
+            raise InputError(f"{name}: does not cover registry '{registry}' (it covers {covered})")
     waiting = [(r, image) for r in sorted(policies) for image in policies[r].explicit_images]
     position = 0
     for listing in inventory.images():

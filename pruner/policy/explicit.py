@@ -8,12 +8,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from pruner import names
 from pruner.errors import InputError, PolicyError
+from pruner.files import STDIN, open_regular
 from pruner.model import Target
 from pruner.policy.policy import Policy, PolicySet
 from pruner.policy.spool import POLICY, TargetSpool
@@ -47,8 +49,8 @@ def explicit_policies(
         for registry in spool.registries()
     )
     if not policies:
-        raise InputError(f"{source}: no target in it")
-    return PolicySet(policies, {}, digest.hexdigest(), (source,) if source else ())
+        raise InputError(f"{names.shown_path(source)}: no target in it")
+    return PolicySet(policies, {}, digest.hexdigest(), (names.shown_path(source),) if source else ())
 
 
 def _add(spool: TargetSpool, problems: list[str], where: str, reference: str) -> None:
@@ -59,13 +61,14 @@ def _add(spool: TargetSpool, problems: list[str], where: str, reference: str) ->
 
 
 def _read_source(source: str, spool: TargetSpool, problems: list[str]) -> None:
-    name = "<stdin>" if source == "-" else source
+    name = "<stdin>" if source == STDIN else names.shown_path(source)
     try:
-        if source == "-":
+        if source == STDIN:
             _read_lines(name, sys.stdin, spool, problems)
         else:
-            with Path(source).open(encoding="utf-8-sig", newline="") as file:
-                _read_lines(name, file, spool, problems)
+            with open_regular(Path(source), or_stdin=True) as file:
+                text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+                _read_lines(name, text, spool, problems)
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pruner import names
 from pruner.errors import InputError, PolicyError
-from pruner.files import read_bytes
+from pruner.files import open_regular
 from pruner.model import Action, Decision, Tag, Target
 from pruner.policy import patterns
 from pruner.policy.policy import PolicySet
@@ -39,7 +39,8 @@ def run_tests(path: Path, policies: PolicySet) -> Iterator[TestResult]:
     """Run the tests of a file against ``policies``. PolicyError lists everything wrong with the file."""
     name = names.shown_path(path)
     try:
-        source = read_yaml(read_bytes(str(path), MAX_BYTES))
+        with open_regular(path) as file:
+            source = read_yaml(file.read(MAX_BYTES + 1))
         document = TestsDocument.model_validate(source.data)
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from None

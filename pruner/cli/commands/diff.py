@@ -10,6 +10,7 @@ from pruner.app.options import ConnectionOptions
 from pruner.app.planning import Source, plan_offline
 from pruner.cli.options import offline_options
 from pruner.errors import InputError
+from pruner.files import open_regular
 from pruner.plan.file import Plan, PlanError, open_plan
 from pruner.plan.guards import Guards
 from pruner.policy.loader import load_policies
@@ -59,7 +60,7 @@ def _plan(path: Path, source: Source, target: Path) -> Plan:
 
 def _is_plan(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_PLAN_START)) == _PLAN_START
     except OSError:
         return False

@@ -1,0 +1,97 @@
+"""Files that a user names: only regular files are read, and nothing waits for a pipe."""
+
+import os
+import socket
+
+import pytest
+
+from pruner.cli.commands.diff import _is_plan
+from pruner.errors import InputError
+from pruner.files import atomic_file, open_regular, read_text
+from pruner.plan.file import open_plan
+from pruner.plan.in_use_file import InUseFile
+from pruner.plan.inventory_file import InventoryFile
+from pruner.policy.explicit import explicit_policies
+from pruner.policy.loader import load_policies
+from pruner.policy.policy import PolicySet
+from pruner.policy.spool import TargetSpool
+from pruner.policy.testing import run_tests
+
+
+def named_targets(path):
+    with TargetSpool() as spool:
+        explicit_policies([], str(path), spool, delete_shared=False)
+
+
+READERS = {
+    "policy": (lambda path: load_policies([str(path)]), True),
+    "policy test": (lambda path: list(run_tests(path, PolicySet((), {}, ""))), False),
+    "plan": (open_plan, False),
+    "inventory": (InventoryFile, False),
+    "in-use file": (InUseFile, False),
+    "targets": (named_targets, True),
+    "references, or another tool's policy": (lambda path: read_text(str(path), 1 << 20), True),
+}
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def device(path):
+    path.symlink_to("/dev/zero")
+
+
+def folder(path):
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [pipe, device, folder])
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_file_is_refused_at_once_and_called_by_its_kind(tmp_path, reader, make):
+    read, takes_stdin = READERS[reader]
+    path = tmp_path / "in\x1bput"
+    make(path)
+    if make is folder and reader == "policy":
+        (path / "x.yaml").mkdir()
+    with pytest.raises(InputError) as refused:
+        read(path)
+    said = str(refused.value)
+    assert f"{tmp_path}/in\\x1bput" in said
+    assert f"a {make.__name__}" in said
+    if make is not folder:
+        assert said.endswith(
+            "write - to read standard input" if takes_stdin else "save its content to a file"
+        )
+
+
+def test_a_pipe_is_no_plan_to_compare(tmp_path):
+    os.mkfifo(tmp_path / "p")
+    assert not _is_plan(tmp_path / "p")
+
+
+def test_a_socket_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        with pytest.raises(InputError, match="s: cannot be read: "):
+            read_text("s", 10)
+
+
+def test_a_name_that_cannot_be_is_an_error_of_the_system():
+    with pytest.raises(OSError, match="null"):
+        open_regular(os.fsdecode("a\0b"))
+    with pytest.raises(InputError, match="File name too long"):
+        read_text("a" * 300, 10)
+
+
+def test_a_file_of_proc_is_read():
+    assert read_text("/proc/self/comm", 100)
+
+
+def test_an_unwritable_name_is_shown_escaped(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"no\\n::error::x/y cannot be written"),
+        atomic_file(tmp_path / "no\n::error::x" / "y"),
+    ):
+        pass
