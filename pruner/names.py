@@ -71,6 +71,11 @@ def inert(text: str) -> str:
     return _CI_COMMAND.sub(_escaped_command, shown)
 
 
+def one_line(text: str) -> str:
+    """Foreign text as ``inert`` shows it, on one line."""
+    return inert(printable(text, len(text)))
+
+
 def _escaped_command(match: re.Match[str]) -> str:
     found = match[0]
     return f"{found[:-1]}\\x{ord(found[-1]):02x}"

@@ -13,6 +13,9 @@ from pruner import __version__
 from pruner.cli.streams import discard_output, prepare_streams
 from pruner.cli.talk import LOG_FORMATS, Talk
 from pruner.errors import ExitCode, PrunerError
+from pruner.names import printable, shown_path
+
+_MESSAGE_LENGTH: Final = 1000
 
 COMMANDS: Final = {
     "check": "Check policy files without touching the network.",
@@ -102,10 +105,10 @@ def _run(arguments: list[str] | None) -> int:
         return int(ExitCode.BAD_INPUT)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "pruner"
-        talk.error(f"{error.format_message()} (see {command} --help)")
+        talk.error(f"{_message(error)} (see {command} --help)")
         return int(ExitCode.BAD_INPUT)
     except click.ClickException as error:
-        talk.error(error.format_message())
+        talk.error(_message(error))
         return int(ExitCode.BAD_INPUT)
     except BrokenPipeError:
         # The reader of a pipe (head, say) has seen enough.
@@ -114,9 +117,16 @@ def _run(arguments: list[str] | None) -> int:
     except OSError as error:
         # Everything else is translated where it happens; what is left is the output itself.
         discard_output()
-        talk.error(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
+        name = shown_path(error.filename or "the output")
+        talk.error(f"{name} cannot be written: {error.strerror or error}")
         return int(ExitCode.SOME_FAILED)
     return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def _message(error: click.ClickException) -> str:
+    """What is wrong, on one line: click quotes arguments as they are."""
+    text = " ".join(error.format_message().split())
+    return printable(text, _MESSAGE_LENGTH)
 
 
 def _wants_json(arguments: list[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from pruner.names import inert
+from pruner.names import inert, one_line
 
 LOG_FORMATS: Final = ("text", "json")
 
@@ -55,6 +55,6 @@ def _indented(text: str) -> str:
     return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in rest)])
 
 
-def show(text: str) -> None:
-    """Print a result that holds foreign text; on stdout, line by line without any command in it."""
-    click.echo(inert(text))
+def show(line: str) -> None:
+    """Print one line of a result on stdout, whatever foreign text it holds."""
+    click.echo(one_line(line))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pruner import names
 from pruner.errors import InputError, RefusedError
 from pruner.files import private_folder
 from pruner.plan.file import Plan
@@ -153,14 +154,13 @@ def find_run(state: Path, run_id: str | None) -> RunDirectory:
     matching = [run for run in matching if run.run_id == run_id] or matching
     if not matching:
         known = ", ".join(run.run_id for run in runs[-5:]) or "none"
-        what = "there is no run yet" if run_id is None else f"no run '{run_id}'"
-        raise InputError(f"{what} in {state} (latest: {known})")
+        what = "there is no run yet" if run_id is None else f"no run '{names.printable(run_id)}'"
+        raise InputError(f"{what} in {names.shown_path(state)} (latest: {known})")
     if run_id is None:
         return latest_run(matching)
     if len(matching) > 1:
-        raise InputError(
-            f"'{run_id}' may be {', '.join(run.run_id for run in matching[:5])}; write more of it"
-        )
+        meant = ", ".join(run.run_id for run in matching[:5])
+        raise InputError(f"'{names.printable(run_id)}' may be {meant}; write more of it")
     return matching[0]
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from pruner import names
 from pruner.model import Tag
 from pruner.policy import patterns
 from pruner.policy.document import Document, PolicyDocument, RegexDocument, RuleDocument
@@ -26,6 +27,7 @@ _GLOB_IN_REGEX: Final = re.compile(r"[A-Za-z0-9_-]\*$|^\*")
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9_.*?\[\]!^-]")
 _MOST_EXCLUSIONS: Final = 200
 """Of so many lists of globs with exclusions each is asked by itself for every name."""
+_WARNING_LENGTH: Final = 1000
 _MOVING: Final = frozenset({"latest", "main", "master", "stable", "edge", "nightly"})
 """Names that people rightly protect even where nothing threatens them."""
 
@@ -39,7 +41,8 @@ def lint_document(document: Document, locate: Locate) -> list[str]:
     selects = {registry: _name_matcher(rules) for registry, rules in deleting.items()}
     found: list[str] = []
     for number, policy in enumerate(document.policies):
-        found += _policy(policy, selects[policy.registry], ("policies", number), locate)
+        warnings = _policy(policy, selects[policy.registry], ("policies", number), locate)
+        found += (names.printable(text, _WARNING_LENGTH) for text in warnings)
     return found
 
 
@@ -118,11 +121,11 @@ def _globs(globs: Sequence[str], where: str) -> Iterator[str]:
 
 def _idle_keep(rule: RuleDocument, selects: patterns.Matcher, path: _Path, locate: Locate) -> Iterator[str]:
     """A keep rule for plain names that no delete rule selects protects nothing."""
-    names = rule.tags if isinstance(rule.tags, list) else []
-    if not names or _MOVING & set(names) or any(set(name) & set("*?[!") for name in names):
+    tags = rule.tags if isinstance(rule.tags, list) else []
+    if not tags or _MOVING & set(tags) or any(set(tag) & set("*?[!") for tag in tags):
         return
-    if not any(map(selects, names)):
-        listed = ", ".join(names[:5])
+    if not any(map(selects, tags)):
+        listed = ", ".join(tags[:5])
         yield f"{locate(path)}: no delete rule here selects {listed}; the keep rule protects nothing"
 
 
@@ -179,7 +182,7 @@ class InventoryLint:
 
     def take(self, registry: str, image: str, tags: Sequence[Tag]) -> None:
         """Look at one image."""
-        names = []
+        selecting = []
         for policy in self._policies:
             if policy.registry != registry:
                 continue
@@ -187,11 +190,11 @@ class InventoryLint:
                 if not glob.startswith("!") and self._globs[glob](image):
                     self._matched.add((policy.name, glob))
             if policy.selects is not None and policy.selects(image):
-                names.append(policy.name)
-        if len(names) > 1:
-            self._shared.setdefault(tuple(names), []).append(f"{registry}/{image}")
-        if names:
-            self._selected.update(names)
+                selecting.append(policy.name)
+        if len(selecting) > 1:
+            self._shared.setdefault(tuple(selecting), []).append(f"{registry}/{image}")
+        if selecting:
+            self._selected.update(selecting)
             table = ImageTable(tags, self._now)
             for rule in self._index[registry].of(image).keep:
                 if rule.source not in self._effective and any(judge(rule.conditions, table)):
@@ -199,6 +202,9 @@ class InventoryLint:
 
     def warnings(self) -> Iterator[str]:
         """What is to say when all images have been seen."""
+        return (names.printable(text, _WARNING_LENGTH) for text in self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
         for policy in self._policies:
             for glob in policy.images:
                 if not glob.startswith("!") and (policy.name, glob) not in self._matched:
@@ -206,7 +212,7 @@ class InventoryLint:
             for rule in policy.keep:
                 if policy.name in self._selected and rule.source not in self._effective:
                     yield f"{rule.source}: this keep rule matches no tag; is it right?"
-        for names, images in self._shared.items():
+        for policies, images in self._shared.items():
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-            listed = " and ".join(f"'{name}'" for name in names)
+            listed = " and ".join(f"'{name}'" for name in policies)
             yield f"policies {listed} both select {images[0]}{more}; a keep rule of either wins"

@@ -52,7 +52,8 @@ def run_tests(path: Path, policies: PolicySet) -> Iterator[TestResult]:
         raise PolicyError(problems_of(error, name, source, TestsDocument)) from None
     for number, test in enumerate(document.tests):
         line = source.position(("tests", number)).line
-        yield TestResult(test.name, f"{name}:{line}", tuple(_problems(test, policies)))
+        problems = tuple(names.printable(text, 1000) for text in _problems(test, policies))
+        yield TestResult(test.name, f"{name}:{line}", problems)
 
 
 def _milliseconds(text: str) -> int:

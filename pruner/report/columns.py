@@ -1,5 +1,7 @@
 """Rows of cells as aligned columns on a terminal: folded to its width, without blanks at the ends of lines.
 
+Cells are shown escaped, whatever they hold, and a line never begins as a command of a CI system does.
+
 Rich's ``Table`` measures and renders each cell on its own, which takes most of a second for 1,000 rows.
 """
 
@@ -7,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Final
+
+from pruner.names import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +39,7 @@ def column_lines(
     console: "Console", rows: Sequence[Row], columns: Sequence[Column], *, indent: str = ""
 ) -> "Iterator[Text]":
     """``rows`` below the columns' headings, if these have any, for ``print_lines``."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     headings = [[column.heading for column in columns]] if any(c.heading for c in columns) else []
     widths = _widths([*headings, *rows], columns, console.width - len(indent) - len(GAP) * (len(columns) - 1))
     for heading in headings:

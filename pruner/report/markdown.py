@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pruner.model import Status
+from pruner.names import one_line
 from pruner.plan.file import Plan
 from pruner.report.outcomes import RunRecord
 from pruner.report.summary import Summary, hint_for, run_state, totals
@@ -18,12 +19,16 @@ _SPECIAL: Final = str.maketrans(
 
 def cell(text: str) -> str:
     """``text`` as one harmless cell of a table."""
-    return " ".join(text.split()).translate(_SPECIAL)
+    return _one_line(text).translate(_SPECIAL)
 
 
 def code_cell(text: str) -> str:
     """A name as code; names cannot hold backticks or bars, but this does not rely on it."""
-    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', '¦')}`"
+    return f"`{_one_line(text).replace('`', chr(39)).replace('|', '¦')}`"
+
+
+def _one_line(text: str) -> str:
+    return one_line(" ".join(text.split()))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from pruner.names import one_line
 from pruner.plan.file import Plan
 from pruner.plan.records import Entry, ImageRecord
 from pruner.report.columns import Column, Row, column_lines, print_lines
 from pruner.report.markdown import STORAGE_NOTE, cell, code_cell, table
-from pruner.report.text import age_text, counted, date_text, size_text
+from pruner.report.text import age_text, counted, date_text, inert_cell, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,11 +74,11 @@ def freed_text(plan: Plan) -> str:
         return ""
     said = []
     if freed.bytes is not None:
-        parts = [f"{policy} {size_text(size)}" for policy, size in sorted(freed.policies.items())]
+        parts = [f"{one_line(policy)} {size_text(size)}" for policy, size in sorted(freed.policies.items())]
         by_policy = f" ({', '.join(parts)})" if len(parts) > 1 else ""
         said.append(f"Of that, nothing else listed refers to {size_text(freed.bytes)}{by_policy}.")
     said += [
-        f"Not counted: {registry}, where {counted(count, 'manifest')} could not be read."
+        f"Not counted: {one_line(registry)}, where {counted(count, 'manifest')} could not be read."
         for registry, count in freed.unread.items()
     ]
     return " ".join(said)
@@ -88,7 +89,7 @@ def show_table(plan: Plan, console: "Console", *, all_tags: bool = False) -> Non
     print_lines(console, _table_lines(plan, console, all_tags))
     console.print(f"\n{totals_text(plan)}")
     if freed := freed_text(plan):
-        console.print(freed)
+        console.print(freed, markup=False)
     console.print(f"[dim]{STORAGE_NOTE}[/]")
 
 
@@ -111,7 +112,7 @@ def _table_lines(plan: Plan, console: "Console", all_tags: bool) -> "Iterator[Te
         if number >= KEPT_SHOWN and not all_tags:
             yield Text(f"  … and {plan.footer.kept_targets - number:,} more: --all-tags", "dim")
             break
-        yield Text(f"  {kept.registry}/{kept.image}:{kept.tag}: {kept.reason}")
+        yield Text(f"  {one_line(f'{kept.registry}/{kept.image}:{kept.tag}: {kept.reason}')}")
 
 
 class Tally(NamedTuple):
@@ -210,10 +211,7 @@ def _csv_row(entry: Entry) -> list[Any]:
         entry.registry,
         entry.image,
         entry.tag,
-        entry.policy,
-        entry.source,
-        entry.reason,
-        entry.digest or "",
+        *map(inert_cell, (entry.policy, entry.source, entry.reason, entry.digest or "")),
         "" if entry.size is None else entry.size,
         date_text(entry.updated),
         date_text(entry.last_pulled),
@@ -223,7 +221,7 @@ def _csv_row(entry: Entry) -> list[Any]:
 
 def markdown_lines(plan: Plan) -> Iterator[str]:
     """The preview as Markdown of bounded length, fit for a pull-request comment."""
-    said = " ".join(filter(None, (totals_text(plan), freed_text(plan), STORAGE_NOTE)))
+    said = " ".join(filter(None, (totals_text(plan), cell(freed_text(plan)), STORAGE_NOTE)))
     yield f"## pruner plan\n\n{said}\n\n"
     rows = []
     for record, entries in plan.streamed_images():

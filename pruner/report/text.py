@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from pruner import names
 from pruner.policy.duration import format_age
 
 
@@ -30,3 +31,9 @@ def date_text(moment: int | None) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 tag``, ``2 tags``, ``1,000 tags``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def inert_cell(text: str) -> str:
+    """Foreign text of a CSV file on one line, and so that no spreadsheet runs it (OWASP, "CSV Injection")."""
+    shown = names.one_line(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown

@@ -21,6 +21,7 @@ from pruner.report.markdown import STORAGE_NOTE, summary_markdown
 from pruner.report.outcomes import RunRecord, read_outcomes
 from pruner.report.shards import ShardRuns
 from pruner.report.summary import Summary, exit_code, hint_for, plain_counts, run_state, totals
+from pruner.report.text import inert_cell
 
 FORMAT: Final = "ncr-pruner.report"
 VERSION: Final = 1
@@ -138,11 +139,6 @@ def csv_row(outcome: Outcome) -> list[Any]:
         outcome.started or "",
         outcome.elapsed,
     ]
-
-
-def inert_cell(text: str) -> str:
-    """``text`` so that a spreadsheet does not run it (OWASP, "CSV Injection")."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def report_facts(plan: Plan, record: RunRecord, summary: Summary, run_id: str) -> dict[str, Any]:

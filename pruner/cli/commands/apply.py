@@ -19,7 +19,7 @@ from pruner.cli.options import (
 )
 from pruner.cli.previewing import show_preview
 from pruner.cli.running import RunOptions, apply_options, finish, options_from
-from pruner.cli.talk import Talk
+from pruner.cli.talk import Talk, show
 from pruner.cli.watching import watched
 from pruner.errors import ExitCode, InputError
 from pruner.plan.file import Plan, edits_text, open_plan
@@ -104,9 +104,7 @@ def edit_check(paths: tuple[str, ...]) -> int:
     for path in paths:
         plan = open_plan(Path(path), allow_edited=True)
         said = edits_text(plan.edits)
-        click.echo(f"{path}: {said}; {counted(plan.entries_left, 'deletion')} left")
+        show(f"{path}: {said}; {counted(plan.entries_left, 'deletion')} left")
         for record, left in plan.edited_images():
-            click.echo(
-                f"  {record.registry}/{record.image}: {record.entries - left} of {record.entries} removed"
-            )
+            show(f"  {record.registry}/{record.image}: {record.entries - left} of {record.entries} removed")
     return 0

@@ -9,8 +9,10 @@ import click
 from pruner.app.options import ConnectionOptions
 from pruner.app.planning import Source, plan_offline
 from pruner.cli.options import offline_options
+from pruner.cli.talk import show
 from pruner.errors import InputError
 from pruner.files import open_regular
+from pruner.names import shown_path
 from pruner.plan.file import Plan, PlanError, open_plan
 from pruner.plan.guards import Guards
 from pruner.policy.loader import load_policies
@@ -37,13 +39,15 @@ def command(old: Path, new: Path, form: str, inventory: "InventoryFile | None", 
             _plan(path, source, Path(folder) / f"{number}.jsonl") for number, path in enumerate((old, new))
         ]
         if not same_places(*plans):
-            raise InputError(f"{old} and {new} are about registries at different endpoints")
+            raise InputError(
+                f"{shown_path(old)} and {shown_path(new)} are about registries at different endpoints"
+            )
         changes = list(compare_plans(*plans))
     if form == "markdown":
         click.echo(diff_markdown(changes), nl=False)
     else:
         for line in diff_text(changes):
-            click.echo(line)
+            show(line)
     return 0
 
 

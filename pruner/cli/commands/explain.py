@@ -16,7 +16,7 @@ from pruner.cli.options import (
     split_connection,
     split_in_use,
 )
-from pruner.cli.talk import Talk
+from pruner.cli.talk import Talk, show
 from pruner.errors import InputError
 from pruner.files import STDIN
 from pruner.model import Action, Target
@@ -72,10 +72,11 @@ def _show(explanation: Explanation, form: str) -> None:
         return
     verb = "goes" if explanation.action is Action.DELETE else "stays"
     where = f" ({explanation.source})" if explanation.source else ""
-    click.echo(f"{explanation.target} {verb}: {explanation.because}{where}")
+    show(f"{explanation.target} {verb}: {explanation.because}{where}")
     for rule in explanation.rules:
         selected = {"yes": "selects it", "no": "does not select it", "unknown": "may select it"}[rule.selects]
-        click.echo(f"  {rule.kind} rule {rule.source} ({rule.policy}) {selected}")
+        show(f"  {rule.kind} rule {rule.source} ({rule.policy}) {selected}")
         for fact in rule.conditions:
-            click.echo(f"    {fact.holds:7} {fact.condition}: {fact.because}")
-    click.echo(f"  what would change it: {explanation.change}\n")
+            show(f"    {fact.holds:7} {fact.condition}: {fact.because}")
+    show(f"  what would change it: {explanation.change}")
+    click.echo()

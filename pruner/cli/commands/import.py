@@ -6,7 +6,7 @@ import click
 
 from pruner import names
 from pruner.cli.talk import Talk
-from pruner.files import atomic_file, read_text
+from pruner.files import STDIN, atomic_file, read_text
 
 KINDS = ("acr", "ecr", "gar", "harbor")
 _MOST_BYTES = 1 << 20
@@ -40,7 +40,9 @@ def command(
     from pruner.policy.imports.draft import Draft
 
     names.check_registry(registry)
-    draft = Draft("standard input" if file == "-" else file, registry, images, partial=partial)
+    draft = Draft(
+        "standard input" if file == STDIN else names.shown_path(file), registry, images, partial=partial
+    )
     IMPORTERS[kind](draft, read_text(file, _MOST_BYTES))
     text = draft.text()
     _check(text)
@@ -51,7 +53,7 @@ def command(
     else:
         with atomic_file(output) as target:
             target.write(text.encode())
-        talk.say(f"Policy written to {output}")
+        talk.say(f"Policy written to {names.shown_path(output)}")
     return 0
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 from typing import Final, NoReturn
 
+from pruner import names
 from pruner.errors import InputError
 from pruner.policy import patterns
 from pruner.policy.imports.draft import Conditions, Draft, DraftPolicy, DraftRule, both
@@ -20,7 +21,7 @@ _LITERAL: Final = re.compile(r"(?:[a-z0-9/_-]|\\\.|\.\*)+")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"not a command line of acr purge: {message}")
+        raise InputError(f"not a command line of acr purge: {names.printable(message)}")
 
 
 def read(draft: Draft, text: str) -> None:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import yaml
 
+from pruner import names
 from pruner.errors import InputError
 from pruner.policy import patterns
 
 Conditions = dict[str, Any]
 """A rule as a policy writes it."""
 EVERYTHING: Final = "**"
-_WIDTH: Final = 100
+_UNBOUNDED: Final = 1 << 30
 
 
 class _Dumper(yaml.SafeDumper):
@@ -60,12 +61,12 @@ class Draft:
 
     def problem(self, where: str, what: str) -> None:
         """Something that cannot be said, and without which more would be deleted, or nothing is known."""
-        self._problems.append(f"{self.file}: {where}: {what}")
+        self._problems.append(_shown(f"{self.file}: {where}: {what}"))
 
     def cannot_delete(self, where: str, what: str) -> None:
         """A deletion that cannot be said."""
         if self._partial:
-            self.left_out.append(f"{where}: {what}")
+            self.left_out.append(_shown(f"{where}: {what}"))
         else:
             self.problem(where, f"{what}; --partial leaves it out")
 
@@ -76,7 +77,7 @@ class Draft:
         policies = [policy for policy in self.policies if policy.delete or policy.keep]
         if not any(policy.delete for policy in policies):
             raise InputError(f"{self.file}: nothing in it deletes anything that has a tag")
-        lines = [f"# Imported from {self.file}. Images without a tag are not seen, nor deleted."]
+        lines = [f"# Imported from {_shown(self.file)}. Images without a tag are not seen, nor deleted."]
         lines += [f"# Left out: {item}" for item in self.left_out]
         lines += ["version: 1", "policies:"]
         for policy in policies:
@@ -100,13 +101,19 @@ class Draft:
 
 def _listed(conditions: Conditions) -> list[str]:
     """A rule as an item of a list."""
-    text = yaml.dump(conditions, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=_WIDTH)
+    # Without a width no text is broken: a CI system may take what begins a line for a command.
+    text = yaml.dump(conditions, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=_UNBOUNDED)
     first, *rest = text.rstrip("\n").split("\n")
     return [f"      - {first}", *(f"        {line}" for line in rest)]
 
 
+def _shown(text: str) -> str:
+    """Foreign text as a line of a message, or of a comment: a line break would end either."""
+    return names.inert(names.printable(text, 1000))
+
+
 def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:160]
+    return names.inert(" ".join("".join(c if c.isprintable() else " " for c in text).split())[:160])
 
 
 def tagged(globs: Iterable[str]) -> Conditions:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pruner import names
 from pruner.errors import InputError
 from pruner.policy.imports.draft import (
     EVERYTHING,
@@ -34,7 +35,8 @@ def read(draft: Draft, text: str) -> None:
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise InputError(f"{draft.file}: not a retention policy of Harbor: it has no list of 'rules'")
     if document.get("algorithm", "or") != "or":
-        raise InputError(f"{draft.file}: the unknown algorithm '{document.get('algorithm')}'")
+        algorithm = names.printable(str(document["algorithm"]), 60)
+        raise InputError(f"{draft.file}: the unknown algorithm '{algorithm}'")
     for number, rule in enumerate(rules, 1):
         if not rule.get("disabled"):
             _read_rule(draft, rule, number)
