@@ -25,7 +25,13 @@ def age_text(updated: int | None, now: int) -> str:
 
 def date_text(moment: int | None) -> str:
     """A moment (epoch milliseconds) as a date and time in UTC."""
-    return "" if moment is None else f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%d %H:%M}"
+    if moment is None:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(moment / 1000, UTC):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):
+        # Beyond the year 9999, which a server or a file may well claim.
+        return f"{moment} ms"
 
 
 def counted(count: int, noun: str) -> str:
