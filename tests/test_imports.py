@@ -451,3 +451,99 @@ def test_the_page_shows_what_is_written(program):
     [(command, shown)] = sessions(block)
     done = program(*shlex.split(command)[1:])
     assert_shows(shown, done.stdout.splitlines())
+
+
+# What is not as documented
+
+
+def _said(kind, document, images=()):
+    draft = Draft("f.json", "acme", images)
+
+    def imported_text():
+        IMPORTERS[kind](draft, json.dumps(document))
+        return draft.text()
+
+    with pytest.raises(InputError) as caught:
+        imported_text()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["pr-", 5, True, {"a": 1}, {}, 0, "", [5], [None]])
+@pytest.mark.parametrize("key", ["tagPrefixes", "packageNamePrefixes"])
+def test_prefixes_of_gar_that_are_no_list_of_texts_are_an_error(key, value):
+    """Taken letter by letter, 'pr-' would delete whatever begins with a p."""
+    condition = {"tagState": "ANY", "olderThan": "30d", key: value}
+    said = _said("gar", [{"name": "n", "action": {"type": "Delete"}, "condition": condition}])
+    assert f"'{key}' must be a list of texts" in said
+
+
+@pytest.mark.parametrize("state", [None, 0, "", [], {}])
+def test_a_tag_state_of_gar_that_is_no_text_is_an_error(state):
+    condition = {"tagState": state, "olderThan": "30d"}
+    assert "the unknown tagState" in _said(
+        "gar", [{"name": "n", "action": {"type": "Delete"}, "condition": condition}]
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tagStatus": "tagged", "tagPatternList": "pr-*"},
+        {"tagStatus": "tagged", "tagPrefixList": "pr-"},
+        {"tagStatus": "tagged", "tagPatternList": 5},
+        {"tagStatus": "tagged", "tagPatternList": 0, "tagPrefixList": ["pr-"]},
+        {"tagStatus": "tagged", "tagPatternList": ["a*"], "tagPrefixList": ["pr-"]},
+        {"tagStatus": "any", "tagPrefixList": ["pr-"]},
+    ],
+)
+def test_a_selection_of_ecr_that_is_not_as_documented_is_an_error(more):
+    selection = {"countType": "imageCountMoreThan", "countNumber": 3, **more}
+    rule = {"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}
+    assert "rule 1: it is not what ECR documents" in _said("ecr", {"rules": [rule]}, ["app"])
+
+
+def test_more_rules_than_ecr_has_are_an_error():
+    assert "more than 100 rules" in _said("ecr", {"rules": [{"rulePriority": 1}] * 101}, ["app"])
+
+
+def _harbor(**more):
+    selector = {"kind": "doublestar", "pattern": "**"}
+    return {
+        "rules": [
+            {
+                "template": "always",
+                "action": "retain",
+                "tag_selectors": [{**selector, "decoration": "matches"}],
+                "scope_selectors": {"repository": [{**selector, "decoration": "repoMatches"}]},
+                **more,
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"disabled": "false"},
+        {"disabled": 0},
+        {"scope_selectors": 5},
+        {"scope_selectors": {"repository": True}},
+        {"scope_selectors": {"repository": [[]]}},
+        {"tag_selectors": True},
+        {"tag_selectors": ["a"]},
+        {"tag_selectors": {}},
+        {"tag_selectors": [{"kind": "doublestar", "decoration": "matches", "pattern": "{a,b}" * 100_000}]},
+    ],
+    ids=lambda more: json.dumps(more)[:40],
+)
+def test_a_rule_of_harbor_that_is_not_as_documented_is_an_error(more):
+    assert "f.json: rule 1" in _said("harbor", _harbor(**more))
+
+
+@pytest.mark.parametrize("name", ["123", "true", "1.5", "no", "2026-01-01", "plain"])
+def test_a_name_that_yaml_would_read_as_something_else_stays_text(name):
+    draft = Draft("f", "123", [])
+    rule = {"name": name, "action": {"type": "Delete"}, "condition": {"tagState": "ANY", "olderThan": "30d"}}
+    IMPORTERS["gar"](draft, json.dumps([rule]))
+    [policy] = load_policies(["-"], io.BytesIO(draft.text().encode())).policies
+    assert (policy.name, policy.registry) == (name, "123")

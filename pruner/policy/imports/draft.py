@@ -87,8 +87,8 @@ class Draft:
     def _policy(self, policy: DraftPolicy) -> list[str]:
         lines = [
             f"  # {_one_line(policy.comment)}",
-            f"  - name: {policy.name}",
-            f"    registry: {self.registry}",
+            f"  - name: {_scalar(policy.name)}",
+            f"    registry: {_scalar(self.registry)}",
             f"    images: {json.dumps(policy.images)}",
         ]
         for key, rules in (("delete", policy.delete), ("keep", policy.keep)):
@@ -97,6 +97,11 @@ class Draft:
                 lines.append(f"      # {_one_line(rule.comment)}")
                 lines += _listed(rule.conditions)
         return [*lines, "    limits: {keep_at_least: 0}"]
+
+
+def _scalar(name: str) -> str:
+    """A checked name, in quotes where YAML would read it as a number, say."""
+    return name if yaml.safe_load(name) == name else json.dumps(name)
 
 
 def _listed(conditions: Conditions) -> list[str]:
@@ -154,6 +159,13 @@ def parsed_json(file: str, text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON: {error}") from None
+
+
+def texts(value: Any) -> list[str] | None:
+    """``value`` if it is a list of texts, an empty one if it is absent, None if it is anything else."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
 
 def whole_number(value: Any, low: int = 1, high: int = 1_000_000) -> int | None:

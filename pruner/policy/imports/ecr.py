@@ -19,9 +19,12 @@ from pruner.policy.imports.draft import (
     glob_problem,
     parsed_json,
     tagged,
+    texts,
     whole_number,
 )
 
+_MOST_RULES: Final = 100
+"""ECR allows 50. Each excludes what all rules before it select, so the policy grows with their square."""
 _RULE_KEYS: Final = {"rulePriority", "description", "selection", "action"}
 _SELECTION_KEYS: Final = {
     "tagStatus",
@@ -43,6 +46,8 @@ def read(draft: Draft, text: str) -> None:
     rules = document.get("rules") if isinstance(document, dict) else None
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
         raise InputError(f"{draft.file}: not an ECR lifecycle policy: it has no list of 'rules'")
+    if len(rules) > _MOST_RULES:
+        raise InputError(f"{draft.file}: more than {_MOST_RULES} rules, which no ECR lifecycle policy has")
     if not draft.images:
         raise InputError("an ECR lifecycle policy is of one repository; name its images with --images")
     policy = DraftPolicy("ecr-lifecycle", "ECR lifecycle policy", draft.images)
@@ -82,10 +87,12 @@ def _read_rule(draft: Draft, policy: DraftPolicy, rule: dict[str, Any], higher: 
 
 def _selected(draft: Draft, where: str, selection: dict[str, Any]) -> Conditions | None:
     """The images that meet the tagging requirements."""
-    if selection.get("tagStatus") == "any":
+    patterns, prefixes = texts(selection.get("tagPatternList")), texts(selection.get("tagPrefixList"))
+    status = selection.get("tagStatus")
+    if status == "any" and patterns == prefixes == []:
         return {"tags": ["**"]}
-    globs = selection.get("tagPatternList") or [f"{p}*" for p in selection.get("tagPrefixList") or ()]
-    if selection.get("tagStatus") != "tagged" or not globs or not all(isinstance(g, str) for g in globs):
+    globs = patterns or [f"{prefix}*" for prefix in prefixes or ()]
+    if status != "tagged" or None in (patterns, prefixes) or bool(patterns) == bool(prefixes):
         draft.problem(where, "it is not what ECR documents")
         return None
     for glob in globs:

@@ -19,6 +19,7 @@ from pruner.policy.imports.draft import (
     parsed_json,
     policy_name,
     tagged,
+    texts,
     whole_number,
 )
 
@@ -63,10 +64,13 @@ def _read_policy(draft: Draft, item: dict[str, Any], number: int) -> None:
 
 
 def _images(draft: Draft, asked: dict[str, Any]) -> list[str] | str:
-    prefixes = asked.get("packageNamePrefixes") or []
+    prefixes = texts(asked.get("packageNamePrefixes"))
+    if prefixes is None:
+        return "'packageNamePrefixes' must be a list of texts"
     if draft.images:
         return "--images cannot stand beside packageNamePrefixes" if prefixes else draft.images
-    return [f"{prefix}**" for prefix in prefixes] or [EVERYTHING]
+    globs = [f"{prefix}**" for prefix in prefixes]
+    return next(filter(None, map(glob_problem, globs)), None) or globs or [EVERYTHING]
 
 
 def _recent(asked: dict[str, Any]) -> Conditions | str:
@@ -80,12 +84,15 @@ def _condition(asked: dict[str, Any]) -> Conditions | str:
     """The conditions, or why they cannot be said."""
     if unknown := sorted(set(asked) - _CONDITIONS):
         return f"'{unknown[0]}' cannot be said"
-    state = str(asked.get("tagState") or "any").lower()
+    state = asked.get("tagState", "any")
+    state = state.lower() if isinstance(state, str) else repr(state)
     if state == "untagged":
         return "it is for images without a tag"
     if state not in ("any", "tagged", "tag_state_unspecified"):
         return f"the unknown tagState '{state}'"
-    prefixes = asked.get("tagPrefixes") or []
+    prefixes = texts(asked.get("tagPrefixes"))
+    if prefixes is None:
+        return "'tagPrefixes' must be a list of texts"
     globs = [f"{prefix}*" for prefix in prefixes]
     for glob in globs:
         if (problem := glob_problem(glob)) is not None:

@@ -26,6 +26,7 @@ from pruner.policy.imports.draft import (
 
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _MOST_ALTERNATIVES: Final = 100
+_LONGEST_PATTERN: Final = 1000
 
 
 def read(draft: Draft, text: str) -> None:
@@ -38,7 +39,10 @@ def read(draft: Draft, text: str) -> None:
         algorithm = names.printable(str(document["algorithm"]), 60)
         raise InputError(f"{draft.file}: the unknown algorithm '{algorithm}'")
     for number, rule in enumerate(rules, 1):
-        if not rule.get("disabled"):
+        disabled = rule.get("disabled", False)
+        if not isinstance(disabled, bool):
+            draft.problem(f"rule {number}", "'disabled' must be true or false")
+        elif not disabled:
             _read_rule(draft, rule, number)
 
 
@@ -70,9 +74,11 @@ def _images(draft: Draft, where: str, rule: dict[str, Any]) -> list[str] | None:
     if draft.images:
         raise InputError("a retention policy of Harbor names its repositories itself; leave out --images")
     found: list[str] = []
-    for selector in (rule.get("scope_selectors") or {}).get("repository") or []:
+    scope = rule.get("scope_selectors")
+    selectors = scope.get("repository") if isinstance(scope, dict) else None
+    for selector in selectors if isinstance(selectors, list) else []:
         globs = _globs(selector)
-        if selector.get("decoration") != "repoMatches" or globs is None:
+        if globs is None or selector.get("decoration") != "repoMatches":
             return None
         found += globs
     return found or None
@@ -81,10 +87,10 @@ def _images(draft: Draft, where: str, rule: dict[str, Any]) -> list[str] | None:
 def _selected(draft: Draft, where: str, rule: dict[str, Any]) -> Conditions | None:
     """The artifacts that have a tag which matches."""
     globs: list[str] = []
-    selectors = rule.get("tag_selectors") or []
-    for selector in selectors:
+    selectors = rule.get("tag_selectors", [])
+    for selector in selectors if isinstance(selectors, list) else [{}]:
         own = _globs(selector)
-        if selector.get("decoration") != "matches" or own is None or len(selectors) > 1:
+        if own is None or selector.get("decoration") != "matches" or len(selectors) > 1:
             draft.problem(where, "only one selector of tags that match can be said")
             return None
         globs += own
@@ -111,7 +117,9 @@ def _kept(rule: dict[str, Any]) -> Conditions | None:
 def _globs(selector: Any) -> list[str] | None:
     """A doublestar pattern as globs of ours, its alternatives written out; None if that is impossible."""
     pattern = selector.get("pattern") if isinstance(selector, dict) else None
-    if not isinstance(pattern, str) or not pattern or selector.get("kind") != "doublestar":
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= _LONGEST_PATTERN:
+        return None
+    if selector.get("kind") != "doublestar":
         return None
     globs: list[str] = []
     for glob in _alternatives(pattern):
