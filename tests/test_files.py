@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from pruner.cli.commands.diff import _is_plan
+from pruner.cli.main import _run
 from pruner.errors import InputError
 from pruner.files import atomic_file, open_regular, read_text
 from pruner.plan.file import open_plan
@@ -95,3 +96,18 @@ def test_an_unwritable_name_is_shown_escaped(tmp_path):
         atomic_file(tmp_path / "no\n::error::x" / "y"),
     ):
         pass
+
+
+@pytest.mark.parametrize("read", [open_plan, InventoryFile, InUseFile])
+def test_a_line_of_brackets_is_an_error(tmp_path, read):
+    path = tmp_path / "f"
+    path.write_text('{"type":"header","x":' + "[" * 500_000 + "\n")
+    with pytest.raises(InputError, match="f:1: not a line of"):
+        read(path)
+
+
+@pytest.mark.parametrize("option", ["--seed", "--faults"])
+def test_the_emulator_does_not_wait_for_a_pipe(tmp_path, option, capsys):
+    os.mkfifo(tmp_path / "f")
+    assert _run(["emulator", "--port", "0", option, str(tmp_path / "f")]) == 2
+    assert "it is a pipe" in capsys.readouterr().err

@@ -177,3 +177,11 @@ def test_what_is_a_file_is_asked_of_the_open_file(tmp_path, monkeypatch):
 
 def test_the_search_takes_a_file_by_any_name(tmp_path):
     assert FileSearch([], lambda name: False).files(tmp_path / "x.txt") == [tmp_path / "x.txt"]
+
+
+def test_of_very_many_problems_the_first_are_shown_and_the_others_counted(tmp_path):
+    (tmp_path / "p.yaml").write_text(f"version: 1\npolicies: [{'a, ' * 3000}]\n")
+    found = problems(tmp_path)
+    assert len(found) == 1001
+    assert found[0].startswith(f"{tmp_path}/p.yaml:2:12: ")
+    assert found[-1] == f"{tmp_path}/p.yaml: … and 2,000 more problems"

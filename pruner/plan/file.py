@@ -330,7 +330,7 @@ class _Verifier:
     def _record(self, line: bytes) -> Record:
         try:
             return _decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._error(f"not a line of a plan: {names.printable(str(error))}") from None
 
     def _header(self, line: bytes) -> Header:

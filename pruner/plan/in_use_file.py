@@ -117,7 +117,7 @@ class InUseFile:
     def _decode(self, line: bytes, number: int) -> _Line:
         try:
             return _decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             problem = names.printable(str(error))
             raise InputError(f"{self.path}:{number}: not a line of an in-use file: {problem}") from None
 

@@ -179,7 +179,7 @@ class InventoryFile:
     def _decode(self, line: bytes, number: int) -> _Line:
         try:
             return _decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             problem = names.printable(str(error))
             raise InputError(f"{self._name}:{number}: not a line of an inventory: {problem}") from None
 

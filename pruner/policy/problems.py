@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,6 +12,8 @@ from pruner.policy import document as doc
 from pruner.policy import test_document as tests
 from pruner.policy.yaml_source import NOTHING, YamlDocument
 
+MAX_PROBLEMS: Final = 1000
+"""How many problems of a file are shown."""
 _Loc = tuple[int | str, ...]
 
 _POLICY_MODELS: dict[str, type[BaseModel]] = {
@@ -39,24 +41,32 @@ _MODEL_AT: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
 
 
 def problems_of(error: ValidationError, name: str, source: YamlDocument, root: type[BaseModel]) -> list[str]:
-    """Every problem of a document, in the order of the file. ``root`` is the model of the whole document."""
-    found = {_problem(name, source, detail, root) for detail in error.errors(include_url=False)}
-    return [text for _, text in sorted(found)]
+    """The problems of a document, in the order of the file. ``root`` is the model of the whole document."""
+    details = error.errors(include_url=False)
+    details.sort(key=lambda detail: _place(source, detail))
+    shown = details[:MAX_PROBLEMS]
+    found = {(_place(source, detail), _problem(name, source, detail, root)) for detail in shown}
+    more = len(details) - len(shown)
+    hidden = [f"{name}: … and {more:,} more problems"] if more else []
+    return [*(text for _, text in sorted(found)), *hidden]
 
 
-def _problem(
-    name: str, source: YamlDocument, detail: ErrorDetails, root: type[BaseModel]
-) -> tuple[tuple[int, int], str]:
-    """Where (for sorting) and what, as one line."""
+def _place(source: YamlDocument, detail: ErrorDetails) -> tuple[int, int]:
+    """The line and the column of a problem."""
     path = _path_in(source.data, detail["loc"])
     position = source.position(path)
     if detail["loc"] and detail["loc"][-1] == "[key]":
         position = source.keys.get(path, position)
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         position = source.keys.get(path, position)
-    sentence = names.printable(_sentence(path, detail, root), 1000)
-    text = f"{name}:{position.line}:{position.column}: {sentence}"
-    return (position.line, position.column), text
+    return position.line, position.column
+
+
+def _problem(name: str, source: YamlDocument, detail: ErrorDetails, root: type[BaseModel]) -> str:
+    """Where and what, as one line."""
+    line, column = _place(source, detail)
+    sentence = _sentence(_path_in(source.data, detail["loc"]), detail, root)
+    return f"{name}:{line}:{column}: {names.printable(sentence, 1000)}"
 
 
 def _path_in(data: Any, loc: _Loc) -> _Loc:

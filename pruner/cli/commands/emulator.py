@@ -8,6 +8,7 @@ import click
 
 from pruner.cli.talk import Talk
 from pruner.errors import InputError
+from pruner.files import open_regular
 
 
 @click.command("emulator", help="Serve an embedded NCR on loopback, for trying things out.")
@@ -28,12 +29,15 @@ def command(talk: Talk, seed: str, port: int, latency: float, limits: str | None
     from pruner.emulator import Emulator, EmulatorConfig, parse_faults, parse_limits
 
     try:
+        if seed != "demo" and not seed.startswith("generate:"):
+            # It would wait for a pipe.
+            open_regular(Path(seed)).close()
         config = EmulatorConfig(
             seed=seed,
             port=port,
             latency_seconds=latency,
             limits=parse_limits(limits) if limits else EmulatorConfig().limits,
-            faults=parse_faults(faults.read_bytes()) if faults else (),
+            faults=parse_faults(_content(faults)) if faults else (),
         )
         emulator = Emulator(config)
     except (ValueError, OSError, EOFError) as error:
@@ -43,6 +47,11 @@ def command(talk: Talk, seed: str, port: int, latency: float, limits: str | None
     except OSError as error:
         raise InputError(f"port {port} cannot be used: {error.strerror or error}") from None
     return 0
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 async def _serve(emulator: "object", access_key: str, secret_key: str) -> None:
