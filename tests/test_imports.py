@@ -502,6 +502,11 @@ def test_a_selection_of_ecr_that_is_not_as_documented_is_an_error(more):
     assert "rule 1: it is not what ECR documents" in _said("ecr", {"rules": [rule]}, ["app"])
 
 
+def test_a_command_line_of_very_many_filters_is_an_error():
+    with pytest.raises(InputError, match="f: more than 1,000 words; import it in parts"):
+        IMPORTERS["acr"](Draft("f", "acme", []), f"acr purge {'--filter a:b ' * 50_000} --ago 30d")
+
+
 def test_more_rules_than_ecr_has_are_an_error():
     assert "more than 100 rules" in _said("ecr", {"rules": [{"rulePriority": 1}] * 101}, ["app"])
 

@@ -15,6 +15,8 @@ from pruner.errors import InputError
 from pruner.policy import patterns
 from pruner.policy.imports.draft import Conditions, Draft, DraftPolicy, DraftRule, both
 
+_MOST_WORDS: Final = 1000
+"""argparse copies all earlier filters for each further one."""
 _AGO: Final = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?")
 _LITERAL: Final = re.compile(r"(?:[a-z0-9/_-]|\\\.|\.\*)+")
 
@@ -30,6 +32,8 @@ def read(draft: Draft, text: str) -> None:
         words = shlex.split(text, comments=True)
     except ValueError as error:
         raise InputError(f"{draft.file}: not a command line: {error}") from None
+    if len(words) > _MOST_WORDS:
+        raise InputError(f"{draft.file}: more than {_MOST_WORDS:,} words; import it in parts")
     while words and words[0] in ("acr", "purge", "mcr.microsoft.com/acr/acr-cli:0.14"):
         words.pop(0)
     arguments = _parsed(words)
