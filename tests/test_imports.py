@@ -504,7 +504,21 @@ def test_a_selection_of_ecr_that_is_not_as_documented_is_an_error(more):
 
 def test_a_command_line_of_very_many_filters_is_an_error():
     with pytest.raises(InputError, match="f: more than 1,000 words; import it in parts"):
-        IMPORTERS["acr"](Draft("f", "acme", []), f"acr purge {'--filter a:b ' * 50_000} --ago 30d")
+        IMPORTERS["acr"](Draft("f", "acme", []), f"acr purge {'--filter a:b ' * 5000} --ago 30d")
+
+
+def test_a_very_long_command_line_is_an_error():
+    with pytest.raises(InputError, match="f: longer than 100,000 characters; import it in parts"):
+        IMPORTERS["acr"](Draft("f", "acme", []), f"acr purge --filter '{'a' * 500_000}:b' --ago 30d")
+
+
+def test_a_policy_that_would_be_too_large_to_read_is_an_error(monkeypatch):
+    monkeypatch.setattr("pruner.policy.imports.draft.MAX_BYTES", 1024 * 1024)
+    prefixes = [f"a{number}" for number in range(60)]
+    selection = {"tagStatus": "tagged", "tagPrefixList": prefixes, "countType": "imageCountMoreThan"}
+    rule = {"selection": {**selection, "countNumber": 3}, "action": {"type": "expire"}}
+    rules = [{"rulePriority": number, **rule} for number in range(1, 101)]
+    assert "the policy would be larger than 1 MiB" in _said("ecr", {"rules": rules}, ["app"])
 
 
 def test_more_rules_than_ecr_has_are_an_error():

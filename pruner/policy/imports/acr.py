@@ -15,6 +15,8 @@ from pruner.errors import InputError
 from pruner.policy import patterns
 from pruner.policy.imports.draft import Conditions, Draft, DraftPolicy, DraftRule, both
 
+_LONGEST: Final = 100_000
+"""The standard library's reader of command lines takes a time that grows with the square of a word."""
 _MOST_WORDS: Final = 1000
 """argparse copies all earlier filters for each further one."""
 _AGO: Final = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?")
@@ -28,6 +30,8 @@ class _Parser(argparse.ArgumentParser):
 
 def read(draft: Draft, text: str) -> None:
     """Fill ``draft`` with a command line."""
+    if len(text) > _LONGEST:
+        raise InputError(f"{draft.file}: longer than {_LONGEST:,} characters; import it in parts")
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:

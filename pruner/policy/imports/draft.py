@@ -1,8 +1,9 @@
 """A policy file in the making: policies with a comment per rule, and what could not be said."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from pruner import names
 from pruner.errors import InputError
 from pruner.policy import patterns
+from pruner.policy.yaml_source import MAX_BYTES
 
 Conditions = dict[str, Any]
 """A rule as a policy writes it."""
@@ -80,23 +82,30 @@ class Draft:
         lines = [f"# Imported from {_shown(self.file)}. Images without a tag are not seen, nor deleted."]
         lines += [f"# Left out: {item}" for item in self.left_out]
         lines += ["version: 1", "policies:"]
-        for policy in policies:
-            lines += self._policy(policy)
-        return "\n".join(lines) + "\n"
+        text: list[str] = []
+        size = 0
+        for line in chain(lines, *map(self._policy, policies)):
+            size += len(line)
+            if size > MAX_BYTES:
+                most = f"{MAX_BYTES // 2**20} MiB"
+                raise InputError(f"{self.file}: the policy would be larger than {most}; import it in parts")
+            text.append(line)
+        return "\n".join(text) + "\n"
 
-    def _policy(self, policy: DraftPolicy) -> list[str]:
-        lines = [
+    def _policy(self, policy: DraftPolicy) -> Iterator[str]:
+        yield from (
             f"  # {_one_line(policy.comment)}",
             f"  - name: {_scalar(policy.name)}",
             f"    registry: {_scalar(self.registry)}",
             f"    images: {json.dumps(policy.images)}",
-        ]
+        )
         for key, rules in (("delete", policy.delete), ("keep", policy.keep)):
-            lines += [f"    {key}:"] if rules else []
+            if rules:
+                yield f"    {key}:"
             for rule in rules:
-                lines.append(f"      # {_one_line(rule.comment)}")
-                lines += _listed(rule.conditions)
-        return [*lines, "    limits: {keep_at_least: 0}"]
+                yield f"      # {_one_line(rule.comment)}"
+                yield from _listed(rule.conditions)
+        yield "    limits: {keep_at_least: 0}"
 
 
 def _scalar(name: str) -> str:
