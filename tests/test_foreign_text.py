@@ -284,6 +284,15 @@ def test_what_an_error_quotes_is_escaped(run, arguments):
     assert all(line.startswith(("pruner: ", "  ")) for line in said.splitlines()), said
 
 
+def test_an_argument_too_long_for_a_path_is_quoted_as_a_bad_reference(run):
+    assert "is not" in run("explain", "a" * 5000, code=2)
+
+
+def test_a_link_that_leads_nowhere_is_a_policy_that_cannot_be_read(run, tmp_path):
+    (tmp_path / "p.yaml").symlink_to("nowhere")
+    assert "p.yaml: cannot be read" in run("explain", "p.yaml", "acme/a:b", code=2)
+
+
 def test_what_an_error_quotes_of_the_environment_is_escaped(run, monkeypatch):
     for name in ("PRUNER_STATE_DIR", "PRUNER_ENDPOINT", "PRUNER_REGION", "PRUNER_IN_USE"):
         monkeypatch.setenv(name, BAD)

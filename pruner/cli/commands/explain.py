@@ -48,7 +48,7 @@ def command(
     **rest: Any,
 ) -> int:
     """Decide as ``plan`` does, and say how."""
-    paths = [text for text in arguments if text == STDIN or Path(text).exists()]
+    paths = [text for text in arguments if text == STDIN or _is_there(text)]
     references = [Target.parse(text) for text in arguments if text not in paths]
     if not references and not everything:
         raise InputError("explain what? Name tags as registry/image:tag, or say --all")
@@ -62,6 +62,15 @@ def command(
 
     run_async(lambda: explain_tags(source, policies, take, targets, keep_at_least, talk))
     return 0
+
+
+def _is_there(text: str) -> bool:
+    """Whether an argument names something to read, if only a link that leads nowhere."""
+    try:
+        Path(text).lstat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _show(explanation: Explanation, form: str) -> None:

@@ -10,7 +10,7 @@ from pruner.app.options import ConnectionOptions
 from pruner.cli.asynchronous import run_async
 from pruner.cli.consoles import result_console
 from pruner.cli.options import connection_options, split_connection
-from pruner.cli.talk import Talk
+from pruner.cli.talk import Talk, show
 from pruner.errors import InputError
 from pruner.model import Tag
 from pruner.plan.inventory import check_registries
@@ -70,7 +70,7 @@ def _show_names(found: list[str], form: str) -> None:
         click.echo(json.dumps(found))
     else:
         for name in found:
-            click.echo(name)
+            show(name)
 
 
 def _show_tags(tags: list[Tag], form: str) -> None:
