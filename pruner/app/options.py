@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruner.app.deadline import Deadline
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
@@ -24,6 +26,10 @@ class ConnectionOptions:
     allow_plain_http: bool = False
     oci: tuple[str, ...] = ()
     """Registries that no policy describes, as ``NAME=URL``."""
+    only_hosts: tuple[str, ...] = ()
+    """The hosts that requests with a key or a login may go to; without any, all that policies name."""
+    key_hosts: tuple[str, ...] = ()
+    """Hosts beside NCR's that NCR's key may be sent to, as the login of ``v2_url``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,8 @@ class InUseOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
-    """How a plan is carried out: ``durable`` forces the journal to the disk, ``deadline`` is in seconds."""
+    """How a plan is carried out: ``durable`` forces the journal to the disk."""
 
     durable: bool = False
-    deadline: float | None = None
+    deadline: Deadline | None = None
     keep_manifests: bool = False

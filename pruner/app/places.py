@@ -1,18 +1,22 @@
 """Where a registry is: the command line, then the environment, then the policies."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from pruner import names
 from pruner.app.options import ConnectionOptions
-from pruner.errors import InputError
+from pruner.app.saying import Say
+from pruner.engine.lock import LockScope
+from pruner.errors import InputError, RefusedError
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.endpoint import Endpoint, parse_endpoint
-from pruner.registry.ncr.endpoint import docker_registry_url, region_endpoint
+from pruner.registry.identity import canonical_host, identity_of
+from pruner.registry.ncr.endpoint import docker_registry_url, is_ncr, ncr_host, region_endpoint, region_of
 from pruner.registry.oci.location import OciLocation, parse_location
 
 
@@ -106,15 +110,45 @@ def with_oci(
     return found
 
 
-def check_apart(places: Mapping[str, Place]) -> None:
+def scopes_of(
+    registry: str, place: Place, own: RegistrySettings | None, options: ConnectionOptions
+) -> list[LockScope]:
+    """What a registry is, however it is called and reached; an NCR registry also by its Docker host."""
+    if isinstance(place, OciPlace):
+        return [_oci_scope(registry, place.at)]
+    api = f"{identity_of(place.at.origin)}{place.at.prefix}"
+    found = [LockScope(registry, ("ncr", api, registry))]
+    doors = [_v2_url_of(registry, options, own)]
+    if registry and (region := region_of(place.at)) is not None:
+        # Also where an endpoint is given in place of its region, and a v2_url in place of NCR's own.
+        doors.append(docker_registry_url(region, registry))
+    for door in dict.fromkeys(filter(None, doors)):
+        found.append(_oci_scope(registry, parse_location(door, allow_plain_http=True)))
+    return found
+
+
+def _oci_scope(name: str, at: OciLocation) -> LockScope:
+    namespace = tuple(at.namespace.split("/")) if at.namespace else ()
+    return LockScope(name, ("oci", identity_of(at.origin), *namespace))
+
+
+def scope_of_host(registry: str, host: str) -> LockScope:
+    """A registry by a host, as ``host[/namespace]``, that workloads pull its images from."""
+    name, _, namespace = host.partition("/")
+    return LockScope(registry, ("oci", identity_of(f"https://{name}"), *filter(None, namespace.split("/"))))
+
+
+def check_apart(scopes: Iterable[LockScope]) -> None:
     """Raise InputError if two names stand for the same images: what one protects the other would delete."""
-    known = [(name, place) for name, place in sorted(places.items()) if isinstance(place, OciPlace)]
-    for number, (name, place) in enumerate(known):
-        for other, before in known[:number]:
-            if place.at.overlaps(before.at):
+    known = sorted(set(scopes))
+    for number, scope in enumerate(known):
+        for other in known[:number]:
+            shorter = min(len(scope.parts), len(other.parts))
+            if scope.name != other.name and scope.parts[:shorter] == other.parts[:shorter]:
+                where = "/".join(max(scope.parts, other.parts, key=len)[1:])
                 raise InputError(
-                    f"registries '{other}' ({before.at}) and '{name}' ({place.at}) have images in common; "
-                    f"call them by one name"
+                    f"registries '{other.name}' and '{scope.name}' are both at {where} and have images in "
+                    f"common; call them by one name"
                 )
 
 
@@ -154,14 +188,63 @@ def ncr_door_of(
     registry: str, options: ConnectionOptions, settings: Mapping[str, RegistrySettings]
 ) -> OciPlace:
     """Where an NCR registry speaks the Docker Registry API; InputError if that is not known."""
-    own = settings.get(registry)
-    region = options.region or (own.region if own else None)
-    url = own.v2_url if own is not None and own.v2_url else None
-    if url is None and region is not None:
-        url = docker_registry_url(region, registry)
+    url = _v2_url_of(registry, options, settings.get(registry))
     if url is None:
         raise InputError(
             f"to keep manifests, or to put them back, say where registry '{registry}' speaks the Docker "
             f"Registry API: write v2_url under 'registries' in a policy"
         )
     return OciPlace(parse_location(url, allow_plain_http=options.allow_plain_http), None, "tag")
+
+
+def _v2_url_of(registry: str, options: ConnectionOptions, own: RegistrySettings | None) -> str | None:
+    if own is not None and own.v2_url:
+        return own.v2_url
+    region = options.region or (own.region if own else None)
+    # An endpoint on the command line is another place than the policy's region.
+    if region is None or options.endpoint:
+        return None
+    return docker_registry_url(region, registry)
+
+
+def takes_ncr_key(at: OciLocation, options: ConnectionOptions) -> bool:
+    """Whether NCR's key may be sent to a server: to NCR, and where the operator says so."""
+    host = urlsplit(at.origin).hostname or ""
+    is_ncr = ncr_host(host) is not None and at.origin.startswith("https:")
+    return is_ncr or any(same_host(host, known) for known in options.key_hosts)
+
+
+def announce(place: Place, options: ConnectionOptions, talk: Say) -> None:
+    """Say where signed requests go if that is not NCR, and refuse it if the operator named other hosts."""
+    check_host(place.at.origin, options)
+    if isinstance(place, NcrPlace) and not is_ncr(place.at):
+        talk.say(f"Signed requests go to {place.at}, which is not an address of NCR")
+
+
+def check_host(origin: str, options: ConnectionOptions) -> None:
+    """Raise RefusedError if the operator has not named the host that requests with a login would go to."""
+    host = urlsplit(origin).hostname or ""
+    if options.only_hosts and not any(same_host(host, known) for known in options.only_hosts):
+        raise RefusedError(
+            f"refused, nothing was sent: {names.printable(host)} is not one of the hosts that --only-host or "
+            f"PRUNER_ONLY_HOSTS allows ({', '.join(map(names.printable, options.only_hosts))})"
+        )
+
+
+def same_host(host: str, known: str) -> bool:
+    """Whether a host is the one that is named; ``*.example.com`` names all below it."""
+    if known.startswith("*."):
+        return canonical_host(host).endswith(f".{canonical_host(known[2:])}")
+    return canonical_host(host) == canonical_host(known)
+
+
+def foreign_hosts(settings: Mapping[str, RegistrySettings]) -> Iterator[str]:
+    """What is said of each host that a policy names in place of NCR's."""
+    for name, own in settings.items():
+        if own.endpoint and not is_ncr(parse_endpoint(own.endpoint, allow_plain_http=True)):
+            yield f"{own.source}: requests of registry '{name}' go to {own.endpoint}, which is not NCR"
+        if own.v2_url and ncr_host(urlsplit(own.v2_url).hostname or "") is None:
+            yield (
+                f"{own.source}: v2_url of registry '{name}' is not a host of NCR, so NCR's key is not sent "
+                f"there; it needs a login of its own"
+            )

@@ -10,6 +10,8 @@ import click
 from pruner.app.options import ConnectionOptions, InUseOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+BEGAN = "pruner.began"
+"""Where the context of a command has when it began, in seconds of the running clock."""
 
 
 def with_options(function: F, *options: Callable[[F], F]) -> F:
@@ -76,6 +78,22 @@ def connection_options(function: F) -> F:
         ),
         click.option("--ca-bundle", metavar="PEM", help="Certificates to trust instead of the system's."),
         click.option("--allow-plain-http", is_flag=True, help="Allow http:// beyond loopback. Unsafe."),
+        click.option(
+            "--only-host",
+            "only_hosts",
+            multiple=True,
+            envvar="PRUNER_ONLY_HOSTS",
+            metavar="HOST",
+            help="Send keys and logins to these hosts only, whatever policies name (or PRUNER_ONLY_HOSTS).",
+        ),
+        click.option(
+            "--key-host",
+            "key_hosts",
+            multiple=True,
+            envvar="PRUNER_KEY_HOSTS",
+            metavar="HOST",
+            help="Also send NCR's key to this host of a v2_url (or PRUNER_KEY_HOSTS).",
+        ),
     )
 
 
@@ -105,9 +123,13 @@ def guard_options(function: F) -> F:
     )
 
 
-def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def _deadline(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     milliseconds = duration_option(ctx, param, value)
-    return None if milliseconds is None else milliseconds / 1000
+    if milliseconds is None:
+        return None
+    from pruner.app.deadline import Deadline
+
+    return Deadline(milliseconds / 1000, ctx.meta[BEGAN])
 
 
 step_summary_option = click.option(
@@ -121,7 +143,10 @@ keep_option = click.option(
     "--keep-manifests", is_flag=True, help="Keep the manifest of each tag before it goes, for undo."
 )
 deadline_option = click.option(
-    "--deadline", callback=_deadline, metavar="DURATION", help="Finish cleanly after this time, as in 55m."
+    "--deadline",
+    callback=_deadline,
+    metavar="DURATION",
+    help="End in good order after this time, listing included, as in 55m.",
 )
 
 
