@@ -4,8 +4,8 @@ Foreign exceptions (aiohttp, YAML, OS) are translated once, at the edge where th
 """
 
 from collections.abc import Sequence
-from enum import IntEnum
-from typing import Literal
+from enum import Enum, IntEnum
+from typing import ClassVar, Literal
 
 
 class ExitCode(IntEnum):
@@ -22,10 +22,27 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+class StopKind(Enum):
+    """Why a run ended before all targets were done."""
+
+    CREDENTIALS = "credentials"
+    WRONG_ENDPOINT = "wrong endpoint"
+    UNREACHABLE = "unreachable"
+    QUOTA = "quota"
+    RETRY_BUDGET = "retry budget"
+    NOT_READY = "not ready"
+    DISK = "disk"
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+
+
 class PrunerError(Exception):
     """Base of all errors that end a command with one sentence instead of a traceback."""
 
     exit_code: ExitCode = ExitCode.SOME_FAILED
+    stops: ClassVar[StopKind | None] = None
+    """Why a run ends that meets this error; None if it only concerns a registry or a tag."""
 
 
 class InputError(PrunerError):
@@ -78,18 +95,25 @@ class CredentialsError(PrunerError):
     """No usable credentials, or the registry does not accept them."""
 
     exit_code = ExitCode.CREDENTIALS
+    stops = StopKind.CREDENTIALS
+
+
+class ClockError(CredentialsError):
+    """The local clock is too far from the registry's, so no age can be believed."""
 
 
 class UnreachableError(PrunerError):
     """The endpoint cannot be reached, or what answers there is not NCR."""
 
     exit_code = ExitCode.UNREACHABLE
+    stops = StopKind.UNREACHABLE
 
 
 class QuotaError(PrunerError):
     """The account's quota of requests is used up: nothing works until it is renewed."""
 
     exit_code = ExitCode.PARTIAL
+    stops = StopKind.QUOTA
 
 
 class ListingError(RefusedError):
@@ -114,7 +138,8 @@ class ResponseError(RequestError):
 
     ``status`` is the HTTP status, ``code`` the code of the body (gateway ``errorCode``, NCR ``returnCode``,
     or the name that an OCI registry gives) or None, ``retry_after`` the raw header value, ``clock_skew`` how
-    many seconds the local clock is ahead of the server's Date header (None without one).
+    many seconds the local clock is ahead of the server's Date header (None without one), ``from_registry``
+    whether an OCI registry itself answered, and no proxy before it.
     """
 
     def __init__(
@@ -127,6 +152,7 @@ class ResponseError(RequestError):
         trace_id: str | None = None,
         retry_after: str | None = None,
         clock_skew: float | None = None,
+        from_registry: bool = True,
     ) -> None:
         super().__init__(status, layer, code, message)
         self.status = status
@@ -136,6 +162,7 @@ class ResponseError(RequestError):
         self.trace_id = trace_id
         self.retry_after = retry_after
         self.clock_skew = clock_skew
+        self.from_registry = from_registry
 
     def __str__(self) -> str:
         who = {"gateway": "gateway code", "ncr": "NCR code"}.get(self.layer, "code")
@@ -156,12 +183,18 @@ class CertificateError(ConnectError):
     """The server's TLS certificate cannot be trusted. Trying again does not help."""
 
 
+class TryAgainError(PrunerError):
+    """An attempt that did not succeed, and may be made again once its conditions were looked at again."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
 class LostReplyError(RequestError):
     """The request may have reached the server, but no complete answer came back."""
 
 
-class TagMovedError(RequestError):
-    """A tag points to something else than what was decided on, so no DELETE was sent."""
+class NamesNotDeletedError(RequestError):
+    """A registry says that it deletes no tags by their names, only manifests by their digests."""
 
 
 class RedirectError(RequestError):

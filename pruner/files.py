@@ -80,6 +80,21 @@ def open_regular(path: Path, *, or_stdin: bool = False) -> IO[bytes]:
         raise
 
 
+def check_regular(path: Path) -> None:
+    """OSError for what is not a regular file that can be read, before a library opens it and waits."""
+    open_regular(path).close()
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a regular file, which is made if it is not there; OSError for anything else."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        kind = stat.S_IFMT(os.fstat(file.fileno()).st_mode)
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, _not_a_file(kind, or_stdin=False))
+        file.write(text.encode())
+
+
 def _not_a_file(kind: int, or_stdin: bool) -> str:
     what = f"it is {_KINDS.get(kind, 'something else')}, not a file"
     if kind == stat.S_IFDIR:

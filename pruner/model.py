@@ -1,6 +1,6 @@
 """The named values that cross the walls. Frozen; unknown is None, never 0."""
 
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 import msgspec
 
@@ -53,8 +53,10 @@ class Links(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Tag(msgspec.Struct, frozen=True, gc=False):
     """One listed tag. ``size`` in bytes, times in epoch milliseconds; what is not known is None.
 
-    ``links`` is None where they are not known, or nobody asked. ``platforms`` are the digests of its parts,
-    other than the tag's own, that a listing tells without being asked.
+    ``digest`` is what the list names: the digest of the manifest that the tag points to or, on NCR, of one
+    of its platforms. ``manifest`` is the digest of the manifest itself where the list names another one and
+    the manifest was read by the tag's name. ``links`` is what the manifest says; None if it was not read.
+    ``platforms`` are the digests of the platforms, other than ``digest``, that the list names.
     """
 
     target: Target
@@ -65,11 +67,21 @@ class Tag(msgspec.Struct, frozen=True, gc=False):
     last_pulled: int | None = None
     links: Links | None = None
     platforms: tuple[str, ...] | None = None
+    manifest: str | None = None
 
     @property
     def name(self) -> str:
         """The tag's own name."""
         return self.target.tag
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The known digests by which the tag's manifest may be called."""
+        if self.digest is None:
+            return () if self.manifest is None else (self.manifest,)
+        if self.manifest is None or self.manifest == self.digest:
+            return (self.digest,)
+        return (self.digest, self.manifest)
 
     @property
     def subject(self) -> str | None:
@@ -142,12 +154,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 class Status(StrEnum):
     """How a target ended.
 
-    ``deleted`` is confirmed by the server; ``gone`` was not there any more; ``changed`` moved since the
-    plan and was left alone; ``unknown`` was sent and could neither be confirmed nor read again.
+    ``deleted`` is confirmed by the server; ``gone`` was not there any more; ``kept`` was named as a target
+    and is kept by a rule of the plan; ``changed`` moved since the plan and was left alone; ``unknown`` was
+    sent and could neither be confirmed nor read again.
     """
 
     DELETED = "deleted"
     GONE = "gone"
+    KEPT = "kept"
     CHANGED = "changed"
     FAILED = "failed"
     UNKNOWN = "unknown"
@@ -167,17 +181,3 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     elapsed: float = 0.0
     policy: str | None = None
     size: int | None = None
-
-
-class StopKind(Enum):
-    """Why a run ended before all targets were done."""
-
-    CREDENTIALS = "credentials"
-    WRONG_ENDPOINT = "wrong endpoint"
-    UNREACHABLE = "unreachable"
-    QUOTA = "quota"
-    RETRY_BUDGET = "retry budget"
-    DISK = "disk"
-    DEADLINE = "deadline"
-    INTERRUPTED = "interrupted"
-    TERMINATED = "terminated"

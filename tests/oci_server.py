@@ -170,7 +170,9 @@ class OciServer:
 
     def _referrers(self, repository, digest):
         if not self.has_referrers:
-            return web.Response(status=404, text="404 page not found\n")
+            # As distribution answers where it knows no such path.
+            version = {"Docker-Distribution-Api-Version": "registry/2.0"}
+            return web.Response(status=404, text="404 page not found\n", headers=version)
         found = []
         for own, (data, kind) in repository.manifests.items():
             if json.loads(data).get("subject", {}).get("digest") == digest:

@@ -1,12 +1,14 @@
 """What hangs together: indexes and their platforms, artifacts and what they belong to, orphans. Pure."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_retention import ALL, NOW, decided, gone, policies, rules, tag, why
 
-from pruner.engine.recheck import compare
+from pruner.engine.final_check import compare
 from pruner.errors import PolicyError
 from pruner.model import Action, Links, ReasonKind, Status
 from pruner.plan.records import Entry, ImageRecord
@@ -66,7 +68,7 @@ def test_looking_again_a_platform_stays_with_an_index_that_stays():
     [(_, outcome)] = compare(own_names, [entry], [index, platform]).ended
     assert (outcome.status, outcome.error) == (
         Status.CHANGED,
-        f"{B[:19]} is part of 'v1', which stays",
+        f"{B[:19]} is part of 'v1', which is kept",
     )
     entry = msgspec.structs.replace(entry, delete_shared=True)
     assert compare(own_names, [entry], [index, platform]).ready
@@ -83,7 +85,7 @@ def test_an_artifact_that_is_kept_keeps_its_subject():
     tags = [tag("old", 30, A), linked("sbom", "sha256:1", 30, subject=A), tag("x", 30, C)]
     assert gone(tags, rules(OLD, keep=[{"tags": ["sbom"]}])) == ["x"]
     found = decided(tags, rules(OLD, keep=[{"tags": ["sbom"]}]))["old"].reasons[0]
-    assert found.text == f"'sbom' belongs to {A[:19]} and is kept"
+    assert found.text == f"'sbom', which is kept, belongs to {A[:19]}"
 
 
 def test_an_artifact_of_unknown_age_keeps_its_subject_unless_that_is_dated():
@@ -91,10 +93,14 @@ def test_an_artifact_of_unknown_age_keeps_its_subject_unless_that_is_dated():
     assert gone(tags, rules(OLD)) == []
 
 
-def test_what_no_tag_names_keeps_what_it_belongs_to():
+def test_a_dependent_without_a_tag_keeps_what_it_belongs_to_where_manifests_are_deleted():
     tags = [linked("old", A, 30, untagged_referrers=(B,)), tag("x", 30, C)]
-    assert gone(tags, rules(OLD)) == ["x"]
-    assert why("old", tags, rules(OLD)) is ReasonKind.LINKED
+    by_manifest = replace(policies(rules(OLD)), takes_siblings=True)
+    old, other = decide(tags, by_manifest, NOW)
+    assert (old.action, old.reasons[0].kind) == (Action.KEEP, ReasonKind.LINKED)
+    assert other.action is Action.DELETE
+    # Where a tag is deleted by its name, its manifest stays, and what depends on it.
+    assert gone(tags, rules(OLD)) == ["old", "x"]
 
 
 def test_orphans_go_whatever_their_age():
@@ -174,14 +180,16 @@ def endangered(tags, going, *, by_platform=True):
 
 @given(TAGS, st.sampled_from(["keep", "delete"]))
 def test_nothing_goes_that_something_which_stays_hangs_on(tags, shared):
-    found = decide(tags, policies(rules(OLD, shared_digest=shared)), NOW)
+    # A policy cannot let shared digests go where manifests are deleted.
+    chosen = replace(policies(rules(OLD, shared_digest=shared)), takes_siblings=shared == "keep")
+    found = decide(tags, chosen, NOW)
     going = {item.tag.name for item in found if item.action is Action.DELETE}
     problems = endangered(tags, going, by_platform=shared == "keep")
     if shared == "delete":
         digests = {item.digest for item in tags if item.name not in going}
-        problems = [
-            name for name in problems if next(t for t in tags if t.name == name).digest not in digests
-        ]
+        linked_ones = {child for t in tags if t.name not in going and t.links for child in t.links.children}
+        linked_ones |= {t.links.subject for t in tags if t.name not in going and t.links}
+        problems = [t.name for t in tags if t.name in going and t.digest in linked_ones - digests]
     assert problems == []
 
 

@@ -25,7 +25,7 @@ def body(**fields):
 
 
 def read_tags(data):
-    return replies.read_tag_page(data, "acme", "web", NOW)
+    return replies.read_tag_page(data, "acme", "web")
 
 
 def gateway(code, **fields):
@@ -166,14 +166,14 @@ def test_control_characters_of_a_message_are_escaped():
 def test_headers_of_an_error():
     error = response_error(
         429,
-        {"x-ncp-trace-id": "abc\x1b", "Retry-After": "7", "Date": "Tue, 14 Nov 2023 22:13:20 GMT"},
+        {"x-ncp-trace-id": "0123456789abcdef", "Retry-After": "7", "Date": "Tue, 14 Nov 2023 22:13:20 GMT"},
         gateway("410"),
         NOW / 1000 + 400,
     )
     assert (error.status, error.layer, error.code, error.retry_after) == (429, "gateway", 410, "7")
-    assert error.trace_id == "abc\\x1b"
+    assert error.trace_id == "0123456789abcdef"
     assert error.clock_skew == pytest.approx(400)
-    assert str(error) == "HTTP 429, gateway code 410: Not Found Exception (trace id abc\\x1b)"
+    assert str(error) == "HTTP 429, gateway code 410: Not Found Exception (trace id 0123456789abcdef)"
 
 
 def test_an_error_without_headers_and_body():
@@ -227,6 +227,8 @@ def test_any_body_is_read(data):
         ("1600000000", 1_600_000_000_000),
         ("1600000000000", 1_600_000_000_000),
         (10**11, None),
+        (NOW + DAY, NOW + DAY),
+        ("2999-01-01T00:00:00Z", 32_472_144_000_000),
         (NOW, NOW),
         (NOW // 1000, NOW),
         ("2020-09-13T12:26:40Z", 1_600_000_000_000),
@@ -237,7 +239,7 @@ def test_any_body_is_read(data):
     ],
 )
 def test_times(value, milliseconds):
-    assert epoch_ms(value, NOW) == milliseconds
+    assert epoch_ms(value) == milliseconds
 
 
 NO_NUMBERS = [None, True, False, float("nan"), float("inf"), float("-inf"), [], {}, [NOW], b"1"]
@@ -250,12 +252,9 @@ NUMBERS_OUT_OF_RANGE = [
     10**18,
     10**400,
     1e300,
-    NOW + 1,
-    NOW // 1000 + 1,
-    10**11 - 1,
 ]
 NO_TEXTS = ["", "0", "-5", "yesterday", "1e9", "nan", "9" * 5000, "\u00b2", "2020-13-01", "x" * 10**6]
-NO_TEXTS += ["2999-01-01T00:00:00Z", "1969-12-31", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+NO_TEXTS += ["1969-12-31", "0001-01-01T00:00:00+23:59"]
 
 
 @pytest.mark.parametrize(
@@ -264,18 +263,18 @@ NO_TEXTS += ["2999-01-01T00:00:00Z", "1969-12-31", "0001-01-01T00:00:00+23:59", 
     ids=lambda value: repr(value)[:20],
 )
 def test_what_is_no_time_is_unknown(value):
-    assert epoch_ms(value, NOW) is None
+    assert epoch_ms(value) is None
 
 
 @pytest.mark.parametrize("text", ["1970-01-19T00:00:00Z", "1970-01-20T12:00:00+09:00"])
 def test_an_iso_time_has_no_unit_to_guess(text):
-    assert (epoch_ms(text, NOW) or 0) < 365 * DAY
+    assert (epoch_ms(text) or 0) < 365 * DAY
 
 
 @given(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes().map(str))
-def test_a_time_is_unknown_or_past(value):
-    moment = epoch_ms(value, NOW)
-    assert moment is None or (type(moment) is int and 0 <= moment <= NOW)
+def test_a_time_is_unknown_or_a_number(value):
+    moment = epoch_ms(value)
+    assert moment is None or (type(moment) is int and 0 <= moment < 10**15)
 
 
 # Tags
@@ -283,7 +282,7 @@ def test_a_time_is_unknown_or_past(value):
 
 def a_tag(**fields):
     item = replies.read_tag_detail(body(name="v1", **fields))
-    return replies.to_tag("acme", "ci/web", item, NOW)
+    return replies.to_tag("acme", "ci/web", item)
 
 
 def test_a_tag_with_everything():
@@ -337,22 +336,32 @@ def test_what_a_tag_does_not_say_is_unknown(fields):
     ids=["updated", "created", "seconds"],
 )
 def test_the_newest_time_of_tag_and_platforms_is_its_update(platform):
-    assert a_tag(last_updated=NOW - 9 * DAY, images=[{}, platform, {}]).updated == NOW - DAY
+    older = {"updated": NOW - 20 * DAY}
+    assert a_tag(last_updated=NOW - 9 * DAY, images=[older, platform, older]).updated == NOW - DAY
+    assert a_tag(last_updated=NOW - 9 * DAY, images=[older, platform, {}]).updated is None
 
 
-@pytest.mark.parametrize("own", [None, 0, -1, NOW + DAY, "soon", True])
+@pytest.mark.parametrize("own", [None, 0, -1, "soon", True])
 def test_the_update_is_unknown_when_the_tag_does_not_say_its_own(own):
     assert (
         a_tag(last_updated=own, images=[{"created": NOW - 9 * DAY, "updated": NOW - 9 * DAY}]).updated is None
     )
 
 
-def test_platforms_that_say_nonsense_do_not_make_a_tag_older():
-    nonsense = [
-        {"created": x, "updated": x, "latest_pulled": x} for x in (0, -1, "x", None, NOW + DAY, [], {})
+@pytest.mark.parametrize("nonsense", [0, -1, "x", None, [], {}])
+def test_a_platform_of_unknown_time_makes_the_age_of_the_tag_unknown(nonsense):
+    platforms = [
+        {"updated": NOW - DAY},
+        {"created": nonsense, "updated": nonsense, "latest_pulled": nonsense},
     ]
-    tag = a_tag(last_updated=NOW - DAY, images=nonsense)
-    assert (tag.created, tag.updated, tag.last_pulled) == (None, NOW - DAY, None)
+    tag = a_tag(last_updated=NOW - DAY, images=platforms)
+    assert (tag.created, tag.updated, tag.last_pulled) == (None, None, None)
+
+
+def test_times_after_now_are_kept_as_they_are():
+    platforms = [{"updated": NOW + DAY, "latest_pulled": NOW + 2 * DAY}]
+    tag = a_tag(last_updated=NOW - DAY, images=platforms)
+    assert (tag.updated, tag.last_pulled) == (NOW + DAY, NOW + 2 * DAY)
 
 
 NO_SIZES = [0, 0.0, -1, 1e18, 1e300, 10**30, "", "0", "-1", "5.5", "\u0665", "9" * 19]
@@ -404,7 +413,7 @@ def test_wrong_types_are_errors(data):
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\r\nb", "\u202e", "-a", "x" * 129, "\udc80"])
 def test_a_tag_name_that_cannot_be_is_an_input_error(name):
     with pytest.raises(InputError) as caught:
-        replies.to_tag("acme", "web", replies.TagItem(name), NOW)
+        replies.to_tag("acme", "web", replies.TagItem(name))
     assert str(caught.value).isprintable()
 
 

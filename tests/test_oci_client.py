@@ -1,25 +1,33 @@
 """The OCI client against a registry in memory: what is read, what is refused, what is deleted."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
+import anyio
 import pytest
 from aiohttp import web
 from oci_server import IMAGE, INDEX, LOGIN, OciServer, digest_of, error, serving
 
 from pruner.errors import (
+    ConnectError,
     ListingError,
     MalformedReplyError,
+    NamesNotDeletedError,
     RedirectError,
     ResponseError,
-    TagMovedError,
 )
 from pruner.model import Links, Target
-from pruner.registry.base import Wanted
+from pruner.registry.base import Deletion, Wanted
 from pruner.registry.clients import new_client
+from pruner.registry.oci import protocol
+from pruner.registry.oci import transport as transports
 from pruner.registry.oci.auth import Authorizer
 from pruner.registry.oci.client import OciReader
 from pruner.registry.oci.deleter import DeleteBy, OciDeleter
+from pruner.registry.oci.elsewhere import Elsewhere
 from pruner.registry.oci.facts import FactsReader
 from pruner.registry.oci.known import KnownManifests
 from pruner.registry.oci.location import parse_location
@@ -30,6 +38,7 @@ from pruner.registry.secret import Secret
 ALICE = Login(LOGIN[0], Secret(LOGIN[1]), "test")
 OLD = "2024-05-06T07:08:09Z"
 OLD_MS = 1_714_979_289_000
+TAKEN = Deletion(202, confirmed=False, accepted=True)
 
 
 class Once:
@@ -52,8 +61,9 @@ async def transport_to(server, namespace="team", login=ALICE, timeout=30.0):
     def client(origin):
         return new_client(origin, common=COMMON_HEADERS, env={})
 
-    authorizer = Authorizer(location.origin, login, client, timeout=timeout)
-    transport = OciTransport(client(location.origin), location, authorizer, client, timeout=timeout)
+    elsewhere = Elsewhere(location.origin, lambda origin, reach: client(origin), lambda origin: None)
+    authorizer = Authorizer(elsewhere, login, timeout=timeout)
+    transport = OciTransport(client(location.origin), location, authorizer, elsewhere, timeout=timeout)
     try:
         yield transport
     finally:
@@ -77,7 +87,17 @@ async def tags_of(server, image="web", want=None, **options):
 
 async def deleted(server, target, digest=None, by=DeleteBy.AUTO):
     async with transport_to(server) as transport:
-        return await OciDeleter(transport, by).delete(Target("lab", "web", target), digest)
+        return await delete_as_the_engine_does(OciDeleter(transport, by), target, digest)
+
+
+async def delete_as_the_engine_does(deleter, name, digest):
+    """One DELETE after the other, until the deleter has found out what the registry deletes."""
+    target = Target("lab", "web", name)
+    async with deleter.turn(target, digest):
+        try:
+            return await deleter.delete(target, digest)
+        except NamesNotDeletedError:
+            return await deleter.delete(target, digest)
 
 
 # Lists
@@ -131,7 +151,7 @@ async def test_an_image_without_tags(server):
         ),
         (
             lambda: web.json_response({"tags": ["a"]}, headers={"Link": '</elsewhere>; rel="next"'}),
-            "the link to the next page is none",
+            "the header 'Link' of a page cannot be read",
         ),
         (
             lambda: web.json_response(
@@ -147,6 +167,54 @@ async def test_a_list_that_is_none_is_an_error(server, answer, said):
         await tags_of(server)
 
 
+@pytest.mark.parametrize(
+    ("document", "link", "said"),
+    [
+        ({"tags": ["v1"], "errors": [{"code": "UNKNOWN"}]}, None, "errors"),
+        ({"name": "team/other", "tags": ["v1"]}, None, "of 'team/other'"),
+        ({"tags": ["v1"]}, "</v2/team/other/tags/list?last=v1>; rel=next", "another list"),
+    ],
+)
+async def test_a_list_of_something_else_is_an_error(server, document, link, said):
+    server.image("team/web", "v1", OLD)
+    headers = {} if link is None else {"Link": link}
+    server.before = lambda request: (
+        web.json_response(document, headers=headers) if request.path == "/v2/team/web/tags/list" else None
+    )
+    with pytest.raises(ListingError, match=said):
+        await tags_of(server)
+
+
+@pytest.mark.parametrize("size", [50, 100, 1000])
+async def test_a_page_of_a_round_number_without_a_link_is_looked_behind(server, size):
+    for number in range(size + 1):
+        server.repository("team/web").tags[f"t{number:04}"] = digest_of(b"x")
+    server.page_size = size
+
+    def without_link(request, answers=server._answer):
+        async def answer():
+            found = await answers(request)
+            found.headers.popall("Link", None)
+            return found
+
+        return answer() if request.path.endswith("/tags/list") else None
+
+    server.before = without_link
+    with pytest.raises(ListingError, match="has no link to another one"):
+        await tags_of(server)
+
+
+async def test_a_part_of_the_referrers_is_not_all_of_them(server):
+    server.has_referrers = True
+    server.image("team/web", "v1", OLD)
+    document = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []})
+    server.before = lambda request: (
+        web.Response(status=206, text=document, content_type=INDEX) if "/referrers/" in request.path else None
+    )
+    with pytest.raises(ListingError, match="HTTP 206"):
+        await tags_of(server, asks_referrers=True)
+
+
 async def test_a_404_that_is_not_the_registrys_own_is_no_missing_image(server):
     server.before = lambda request: web.Response(status=404, text="404 page not found")
     with pytest.raises(ResponseError, match="404 page not found"):
@@ -157,7 +225,7 @@ async def test_what_answers_html_is_no_registry(server):
     server.before = lambda request: web.Response(text="<html>welcome</html>", content_type="text/html")
     async with reader_of(server) as reader:
         with pytest.raises(
-            MalformedReplyError, match="is not a registry: it answers /v2/ with HTTP 200, text/html"
+            MalformedReplyError, match="is not a registry: it answers /v2/ with HTTP 200 and a page of HTML"
         ):
             await reader.registries()
 
@@ -185,7 +253,7 @@ async def test_a_registry_without_a_catalog_says_what_to_do(server):
         ("1970-01-01T00:00:00Z", None),
         ("1980-01-01T00:00:01Z", None),
         ("0001-01-01T00:00:00Z", None),
-        ("2999-01-01T00:00:00Z", None),
+        ("2999-01-01T00:00:00Z", 32_472_144_000_000),
         ("yesterday", None),
     ],
 )
@@ -217,12 +285,54 @@ async def test_indexes_within_indexes_are_one_picture(server):
     assert len(tag.links.children) == 3
 
 
-async def test_a_platform_that_was_never_pushed_is_no_error(server):
+async def test_an_index_with_a_platform_that_was_never_pushed_is_of_unknown_age(server):
     there = server.image("team/web", None, OLD, "a")
     missing = {"digest": digest_of(b"nothing"), "size": 7, "mediaType": IMAGE}
     server.index("team/web", "v1", [there, missing])
     tag = (await tags_of(server))["v1"]
-    assert (tag.updated, tag.size) == (OLD_MS, None)
+    assert (tag.updated, tag.size) == (None, None)
+
+
+@pytest.mark.parametrize("created", [None, "1970-01-01T00:00:00Z", "yesterday"])
+async def test_an_index_with_a_platform_of_unknown_age_is_of_unknown_age(server, created):
+    children = [server.image("team/web", None, OLD, "a"), server.image("team/web", None, created, "b")]
+    server.index("team/web", "v1", children)
+    inner = server.index("team/web", None, children)
+    server.index("team/web", "v2", [inner, server.image("team/web", None, OLD, "c")])
+    found = await tags_of(server)
+    assert (found["v1"].updated, found["v2"].updated) == (None, None)
+
+
+@pytest.mark.parametrize("attested", ["itself", "an attestation", "first as a platform"])
+async def test_what_only_says_that_it_is_an_attestation_is_a_platform(server, attested):
+    old = server.image("team/web", None, OLD, "old")
+    other = server.image("team/web", None, OLD, "other")
+    unknown = server.image("team/web", None, None, "unknown")
+
+    def attesting(child, subject):
+        marks = {protocol.REFERENCE_TYPE: protocol.ATTESTATION, protocol.ATTESTED: subject["digest"]}
+        return child | {"annotations": marks}
+
+    children = {
+        "itself": [old, attesting(unknown, unknown)],
+        "an attestation": [old, attesting(other, old), attesting(unknown, other)],
+        "first as a platform": [old, unknown, attesting(unknown, old)],
+    }
+    server.index("team/web", "v1", children[attested])
+    assert (await tags_of(server))["v1"].updated is None
+
+
+async def test_an_attestation_is_no_platform(server):
+    platform, attestation = (server.image("team/web", None, when, "a") for when in (OLD, None))
+    marked = {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": platform["digest"],
+    }
+    server.index("team/web", "v1", [platform, {**attestation, "annotations": marked}])
+    elsewhere = {**marked, "vnd.docker.reference.digest": digest_of(b"another index")}
+    server.index("team/web", "v2", [platform, {**attestation, "annotations": elsewhere}])
+    found = await tags_of(server)
+    assert (found["v1"].updated, found["v2"].updated) == (OLD_MS, None)
 
 
 async def test_what_belongs_to_an_image_has_its_time(server):
@@ -384,7 +494,7 @@ async def test_the_tag_of_the_referrers_scheme_belongs_to_its_subject(server):
 async def test_a_tag_is_deleted_by_its_name(server):
     image = server.image("team/web", "v1", OLD)
     server.repository("team/web").tags["v2"] = image["digest"]
-    assert await deleted(server, "v1", image["digest"]) == (202, True)
+    assert await deleted(server, "v1", image["digest"]) == TAKEN
     assert server.tags("team/web") == ["v2"]
 
 
@@ -395,20 +505,46 @@ async def test_where_names_cannot_be_deleted_the_manifest_is(server):
     async with transport_to(server) as transport:
         deleter = OciDeleter(transport)
         for name, digest in (("v1", image["digest"]), ("v2", other["digest"])):
-            assert await deleter.delete(Target("lab", "web", name), digest) == (202, True)
+            assert await delete_as_the_engine_does(deleter, name, digest) == TAKEN
     assert server.counts["DELETE"] == 3
     assert server.tags("team/web") == []
 
 
-async def test_the_tags_of_one_manifest_go_with_one_delete(server):
+async def test_the_other_tags_of_a_manifest_may_have_been_deleted_with_it(server):
     server.delete_by = "digest"
     image = server.image("team/web", "v1", OLD)
     server.repository("team/web").tags["v2"] = image["digest"]
     async with transport_to(server) as transport:
         deleter = OciDeleter(transport, DeleteBy.DIGEST)
-        for name in ("v1", "v2"):
-            assert await deleter.delete(Target("lab", "web", name), image["digest"]) == (202, True)
-    assert server.counts["DELETE"] == 1
+        assert not deleter.may_have_deleted("web", image["digest"])
+        assert await deleter.delete(Target("lab", "web", "v1"), image["digest"]) == TAKEN
+        assert deleter.may_have_deleted("web", image["digest"])
+        assert not deleter.may_have_deleted("other", image["digest"])
+    assert server.tags("team/web") == []
+
+
+async def test_only_the_first_deletion_finds_out_what_a_registry_deletes(server):
+    first = server.image("team/web", "v1", OLD)
+    async with transport_to(server) as transport:
+        deleter = OciDeleter(transport)
+        waiting = []
+
+        async def second():
+            async with deleter.turn(Target("lab", "web", "v2"), "sha256:2"):
+                waiting.append("v2")
+                # A third one does not wait for it.
+                async with deleter.turn(Target("lab", "web", "v3"), "sha256:3"):
+                    waiting.append("v3")
+
+        async with (
+            anyio.create_task_group() as group,
+            deleter.turn(Target("lab", "web", "v1"), first["digest"]),
+        ):
+            group.start_soon(second)
+            await anyio.sleep(0)
+            assert waiting == []
+            await deleter.delete(Target("lab", "web", "v1"), first["digest"])
+    assert waiting == ["v2", "v3"]
 
 
 async def test_a_registry_that_deletes_by_name_only_never_gets_a_digest(server):
@@ -467,10 +603,10 @@ async def test_a_token_that_was_revoked_is_asked_for_again(server):
     server.auth = "bearer"
     server.image("team/web", "v1", OLD)
     async with transport_to(server) as transport:
-        assert await OciDeleter(transport).delete(Target("lab", "web", "v1"), None) == (202, True)
+        assert await OciDeleter(transport).delete(Target("lab", "web", "v1"), None) == TAKEN
         server.image("team/web", "v1", OLD)
         server.tokens.clear()
-        assert await OciDeleter(transport).delete(Target("lab", "web", "v1"), None) == (202, True)
+        assert await OciDeleter(transport).delete(Target("lab", "web", "v1"), None) == TAKEN
 
 
 async def test_a_token_that_does_not_suffice_is_a_matter_of_permission(server):
@@ -485,16 +621,6 @@ async def test_a_token_that_does_not_suffice_is_a_matter_of_permission(server):
 # What others do meanwhile, and what is protected
 
 
-async def test_a_tag_that_moved_is_not_deleted(server):
-    image = server.image("team/web", "v1", OLD)
-    server.image("team/web", "v1", OLD, "pushed again")
-    for mode in ("tag", "digest"):
-        server.delete_by = mode
-        with pytest.raises(TagMovedError, match="it was pushed again"):
-            await deleted(server, "v1", image["digest"])
-    assert server.counts["DELETE"] == 0
-
-
 @pytest.mark.parametrize("status", [400, 405])
 async def test_a_protected_tag_is_not_deleted_with_its_manifest(server, status):
     first, second = server.image("team/web", "v1", OLD), server.image("team/web", "v2", OLD)
@@ -505,10 +631,73 @@ async def test_a_protected_tag_is_not_deleted_with_its_manifest(server, status):
     )
     async with transport_to(server) as transport:
         deleter = OciDeleter(transport)
-        assert await deleter.delete(Target("lab", "web", "v1"), first["digest"]) == (202, True)
+        assert await deleter.delete(Target("lab", "web", "v1"), first["digest"]) == TAKEN
         with pytest.raises(ResponseError, match="immutable"):
             await deleter.delete(Target("lab", "web", "v2"), second["digest"])
     assert server.tags("team/web") == ["v2"]
+
+
+async def test_a_manifest_whose_deletion_was_refused_was_not_deleted_by_us(server):
+    server.delete_by = "digest"
+    digest = server.image("team/web", "v1", OLD)["digest"]
+    server.before = lambda request: (
+        error(429, "TOOMANYREQUESTS", "slow down") if request.method == "DELETE" else None
+    )
+    async with transport_to(server) as transport:
+        deleter = OciDeleter(transport, DeleteBy.DIGEST)
+        for _ in range(2):
+            with pytest.raises(ResponseError):
+                await deleter.delete(Target("lab", "web", "v1"), digest)
+        deleter.was_refused("web", digest)
+        assert deleter.may_have_deleted("web", digest), "the other one may have been carried out"
+        deleter.was_refused("web", digest)
+        assert not deleter.may_have_deleted("web", digest)
+        deleter.was_refused("web", digest)
+        assert not deleter.may_have_deleted("web", digest)
+
+
+async def test_a_deletion_whose_token_was_long_in_coming_is_not_sent(server, monkeypatch):
+    monkeypatch.setattr(transports, "LONGEST_LOGIN_SECONDS", 0.1)
+    server.auth = "bearer"
+    server.image("team/web", "v1", OLD)
+
+    async def slow(request):
+        if request.path == "/token":
+            await asyncio.sleep(0.2)
+
+    server.before = slow
+    async with transport_to(server) as transport:
+        deleter = OciDeleter(transport, DeleteBy.TAG)
+        with pytest.raises(ConnectError, match="a token was"):
+            await deleter.delete(Target("lab", "web", "v1"), None)
+        assert server.tags("team/web") == ["v1"]
+        # By then the token is there.
+        assert await deleter.delete(Target("lab", "web", "v1"), None) == TAKEN
+    assert server.tags("team/web") == []
+
+
+@pytest.mark.parametrize("path", ["/v2/_catalog", "/tags/list", "/manifests/v1", "/referrers/"])
+async def test_what_a_cache_has_kept_decides_nothing(server, path):
+    server.has_referrers = True
+    server.image("team/web", "v1", OLD)
+
+    def kept(request):
+        if path in request.path:
+            answer = web.json_response({"repositories": ["team/web"], "tags": ["v1"]})
+            answer.headers["Age"] = "0, 7200"
+            answer.headers["Date"] = format_datetime(datetime.now(UTC) - timedelta(hours=2))
+            return answer
+        return None
+
+    server.before = kept
+    async with reader_of(server, asks_referrers=True) as reader:
+
+        async def read():
+            await reader.images("lab")
+            await reader.tags("lab", "web")
+
+        with pytest.raises((ListingError, MalformedReplyError), match="a cache on the way"):
+            await read()
 
 
 async def test_an_answer_that_was_lost_does_not_make_siblings_gone(server):
@@ -524,7 +713,7 @@ async def test_an_answer_that_was_lost_does_not_make_siblings_gone(server):
         deleter = OciDeleter(transport, DeleteBy.DIGEST)
         with pytest.raises(ResponseError):
             await deleter.delete(Target("lab", "web", "v1"), image["digest"])
-        assert await deleter.delete(Target("lab", "web", "v2"), image["digest"]) == (202, True)
+        assert deleter.may_have_deleted("web", image["digest"])
 
 
 async def test_referrers_are_read_page_by_page(server):
@@ -548,18 +737,70 @@ async def test_referrers_are_read_page_by_page(server):
     assert found["v1"].links.untagged_referrers == (digest_of(b"x"),)
 
 
-async def test_one_manifest_without_referrers_does_not_turn_them_off(server):
+NOT_FOUND = {
+    "of a manifest that is there": lambda: error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+    "a page of HTML": lambda: web.Response(status=404, text="<html>", content_type="text/html"),
+    "empty": lambda: web.Response(status=404),
+    "text of a proxy": lambda: web.Response(status=404, text="404 page not found"),
+}
+
+
+@pytest.mark.parametrize("answer", NOT_FOUND.values(), ids=NOT_FOUND)
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_404_that_does_not_say_there_are_no_referrers_is_an_error(server, answer, first):
     server.has_referrers = True
     server.image("team/web", "a", OLD)
     image = server.image("team/web", "b", OLD)
-    untagged = server.image("team/web", None, None, "sbom", subject=image)
-    first = server.repository("team/web").tags["a"]
-    server.before = lambda request: (
-        error(404, "MANIFEST_UNKNOWN", "manifest unknown") if f"referrers/{first}" in request.path else None
-    )
+    server.image("team/web", None, None, "sbom", subject=image)
+    digest = server.repository("team/web").tags["a" if first else "b"]
+    server.before = lambda request: answer() if f"referrers/{digest}" in request.path else None
     want = Wanted(referrers={"a", "b"})
-    found = await tags_of(server, want=lambda names: want, asks_referrers=True)
+    with pytest.raises(ListingError, match="cannot be known whether the registry has the referrers API"):
+        await tags_of(server, want=lambda names: want, asks_referrers=True)
+
+
+async def test_one_404_of_a_manifest_is_asked_for_again(server):
+    server.has_referrers = True
+    image = server.image("team/web", "b", OLD)
+    untagged = server.image("team/web", None, None, "sbom", subject=image)
+    asked = []
+
+    def once(request):
+        if "referrers/" not in request.path:
+            return None
+        asked.append(request.path)
+        return error(404, "NAME_UNKNOWN", "x") if len(asked) == 1 else None
+
+    server.before = once
+    found = await tags_of(server, want=lambda names: Wanted(referrers={"b"}), asks_referrers=True)
     assert found["b"].links.untagged_referrers == (untagged["digest"],)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: error(404, "NOT_FOUND", "no such API"),
+        lambda: web.Response(
+            status=404, text="404 page not found", headers={"Docker-Distribution-Api-Version": "registry/2.0"}
+        ),
+    ],
+    ids=["error of the specification", "distribution"],
+)
+async def test_a_registry_without_the_referrers_api_is_asked_once(server, answer):
+    for name in ("a", "b", "c"):
+        server.image("team/web", name, OLD)
+    asked = []
+
+    def none(request):
+        if "referrers/" in request.path:
+            asked.append(request.path)
+            return answer()
+        return None
+
+    server.before = none
+    found = await tags_of(server, asks_referrers=True)
+    assert len(asked) == 1
+    assert {tag.links for tag in found.values()} == {Links()}
 
 
 async def test_signatures_in_a_repository_of_their_own_are_no_orphans(server):
@@ -601,5 +842,15 @@ async def test_a_signed_url_is_not_shown(server):
     )
     with pytest.raises(RedirectError) as caught:
         await tags_of(server)
-    assert "bucket.example/x" in str(caught.value)
+    assert "https://bucket.example" in str(caught.value)
     assert "deadbeef" not in str(caught.value)
+
+
+async def test_a_list_that_stands_twice_in_an_answer_is_an_error(server):
+    server.image("team/web", "v1", OLD)
+    twice = b'{"name": "team/web", "tags": ["kept", "v1"], "tags": ["v1"]}'
+    server.before = lambda request: (
+        web.Response(body=twice, content_type="application/json") if "/tags/" in request.path else None
+    )
+    with pytest.raises(ListingError, match="a key stands twice"):
+        await tags_of(server)

@@ -120,7 +120,7 @@ def test_what_stays_keeps_all_that_it_hangs_together_with(lab, registry):
     (lab.folder / "policy.yaml").write_text(POLICY.format(url=registry.url, extra=extra))
     done = lab("explain", "policy.yaml", "--all")
     assert f"old-0 stays: {old[0]['digest'][:19]} is part of 'new', which is kept" in done.stdout
-    assert f"s stays: 'held' belongs to {image['digest'][:19]} and is kept" in done.stdout
+    assert f"s stays: 'held', which is kept, belongs to {image['digest'][:19]}" in done.stdout
     assert "a stays: has the same digest as 'kept', which is kept" in done.stdout
     done = lab("run", "policy.yaml", "--yes")
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pruner.errors import ListingError, MalformedReplyError
 from pruner.registry import paging
-from pruner.registry.paging import LISTINGS, PAGES_AT_ONCE, Page, PageMissingError, collect
+from pruner.registry.paging import LISTINGS, MOST_ITEMS, PAGES_AT_ONCE, Page, PageMissingError, collect
 
 
 class Pages:
@@ -158,7 +158,7 @@ def test_pages_are_fetched_at_the_same_time_and_kept_in_order():
 
 
 def test_a_count_that_promises_too_much_asks_for_few_pages_that_are_not_there():
-    pages = server(["a", "b", "c"], 1, 10**12)
+    pages = server(["a", "b", "c"], 1, 10**6)
     asked = []
 
     async def fetch(number):
@@ -166,7 +166,32 @@ def test_a_count_that_promises_too_much_asks_for_few_pages_that_are_not_there():
         await asyncio.sleep(0)
         return await pages(number)
 
-    with pytest.raises(ListingError, match="3 listed, 1000000000000 counted"):
+    with pytest.raises(ListingError, match="3 listed, 1000000 counted"):
+        asyncio.run(collect("tags", fetch, str))
+    assert len(asked) <= LISTINGS * (3 + PAGES_AT_ONCE)
+
+
+def test_a_list_that_is_too_long_is_refused_at_its_first_page():
+    asked = []
+
+    async def fetch(number):
+        asked.append(number)
+        return Page([f"t{number}"], MOST_ITEMS + 1, number + 1)
+
+    with pytest.raises(ListingError, match="has 2,000,001 items; at most 2,000,000 are read"):
+        asyncio.run(collect("tags", fetch, str))
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("grows", [False, True], ids=["more than counted", "a count that grows"])
+def test_a_list_that_does_not_end_is_not_read_to_its_end(grows):
+    asked = []
+
+    async def fetch(number):
+        asked.append(number)
+        return Page([f"t{number}-{item}" for item in range(10)], 20 + 10 * number * grows, number + 1)
+
+    with pytest.raises(ListingError, match="counted"):
         asyncio.run(collect("tags", fetch, str))
     assert len(asked) <= LISTINGS * (3 + PAGES_AT_ONCE)
 

@@ -12,6 +12,7 @@ from pruner.emulator import DEMO_ACCESS_KEY, DEMO_SECRET_KEY
 from pruner.errors import ConnectError, LostReplyError, RedirectError, ResponseError
 from pruner.model import Target
 from pruner.registry.aiohttp_client import AiohttpClient
+from pruner.registry.base import Deletion
 from pruner.registry.ncr.client import NcrDeleter
 from pruner.registry.ncr.credentials import Credentials, CredentialSource
 from pruner.registry.ncr.endpoint import region_endpoint
@@ -58,7 +59,7 @@ def answers():
 @pytest.mark.parametrize("status", [200, 202, 204])
 async def test_only_204_confirms_a_delete(deleter, answers, status):
     answers(status=status)
-    assert await deleter.delete(TARGET, None) == (status, status == 204)
+    assert await deleter.delete(TARGET, None) == Deletion(status, status == 204)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ async def test_an_error_is_typed(deleter, answers, status, body, layer, code):
 
 async def test_a_redirect_is_an_error(deleter, answers):
     answers(status=307, headers={"Location": "https://elsewhere.example/"})
-    with pytest.raises(RedirectError, match=r"redirects to https://elsewhere\.example/"):
+    with pytest.raises(RedirectError, match=r"redirects to https://elsewhere\.example;"):
         await deleter.delete(TARGET, None)
 
 

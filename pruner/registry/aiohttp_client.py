@@ -1,10 +1,12 @@
 """HTTP through aiohttp: the way that knows proxies (CONNECT)."""
 
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from pruner.errors import (
@@ -23,8 +25,10 @@ from pruner.registry.exchange import (
     MAX_BODY_BYTES,
     MAX_ERROR_BODY_BYTES,
     Answer,
+    Headers,
     reason,
 )
+from pruner.registry.identity import Reach, check_addresses
 
 _NOT_AUTOMATIC: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
@@ -42,6 +46,7 @@ class AiohttpClient:
         common: Mapping[str, str] = JSON_HEADERS,
         *,
         proxy: str | None = None,
+        reach: Reach = Reach.LOOPBACK,
     ) -> None:
         self.max_body = MAX_BODY_BYTES
         self._common = common
@@ -49,7 +54,11 @@ class AiohttpClient:
         self._scheme, _, self._authority = origin.partition("://")
         # Callers bound how many requests are open, so the connector does not.
         connector = aiohttp.TCPConnector(
-            limit=0, ssl=tls or True, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=int(DNS_SECONDS)
+            limit=0,
+            ssl=tls or True,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            ttl_dns_cache=int(DNS_SECONDS),
+            resolver=None if proxy or reach is Reach.LOOPBACK else _Resolver(origin, reach),
         )
         self.session = aiohttp.ClientSession(
             connector=connector,
@@ -89,7 +98,7 @@ class AiohttpClient:
         status = response.status
         if status == 204 or method == "HEAD":
             response.release()
-            return Answer(status, response.headers, b"")
+            return Answer(status, Headers(response.raw_headers), b"")
         async with response:
             if 200 <= status < 300:
                 content = await _body(response, self.max_body)
@@ -97,7 +106,7 @@ class AiohttpClient:
                 content = b""
             else:
                 content = await _start_of_body(response)
-            return Answer(status, response.headers, content)
+            return Answer(status, Headers(response.raw_headers), content)
 
     def _translated(self, error: aiohttp.ClientError | OSError) -> RequestError:
         """What a foreign exception means: whether the request can have reached the server."""
@@ -113,6 +122,23 @@ class AiohttpClient:
         if isinstance(error, aiohttp.ClientPayloadError):
             return LostReplyError("the answer broke off")
         return LostReplyError(f"the connection broke: {_reason(error)}")
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Finds the addresses of a host, and refuses those that are nearer than ``reach``."""
+
+    def __init__(self, origin: str, reach: Reach) -> None:
+        super().__init__()
+        self._origin = origin
+        self._reach = reach
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses, as aiohttp wants them."""
+        found = await super().resolve(host, port, family)
+        check_addresses(self._origin, (item["host"] for item in found), self._reach)
+        return found
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """What the rest of the program needs of a registry: a reader that cannot delete, and a deleter."""
 
 from collections.abc import Awaitable, Callable, Collection, Container, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pruner.model import Tag, Target
@@ -16,16 +17,25 @@ class Attempts(Protocol):
 
 
 class Wanted(NamedTuple):
-    """Which facts of an image's tags somebody will ask for, where each of them costs requests."""
+    """Which facts of an image's tags are needed, where each of them costs requests. By default all."""
 
     identity: bool = True
     """Digests and what refers to what; without it names are enough."""
     times: Collection[str] | None = None
     """The names of the tags whose times and sizes matter; None for all."""
-    referrers: Container[str] = ()
-    """The names of the tags that may go, so that what belongs to them and has no tag matters."""
+    referrers: Container[str] | None = None
+    """The names of the tags whose dependents without a tag matter; None for all."""
     orphans: bool = True
     """Whether it matters if what a signature, say, belongs to is still there."""
+
+    def needs_referrers(self, tag: Tag) -> bool:
+        """Whether the dependents of a tag matter that have no tag themselves.
+
+        What belongs to an image is deleted with it, whatever its own name is.
+        """
+        if self.referrers is None or tag.name in self.referrers:
+            return True
+        return tag.subject is not None and self.referrers != ()
 
 
 EVERYTHING: Final = Wanted()
@@ -40,6 +50,13 @@ def want_everything(names: Sequence[str]) -> Wanted:
 
 class TagReader(Protocol):
     """Lists a registry. Every list is complete and consistent, or an error."""
+
+    @property
+    def always_reads_times(self) -> bool:
+        """Whether tags have their times even where they are not wanted.
+
+        Where they have not, a tag's time is that of its content, which its digest stands for.
+        """
 
     async def registries(self) -> dict[str, tuple[str, ...]]:
         """All registries of the account by name, each with the places where its images are pulled from.
@@ -56,8 +73,11 @@ class TagReader(Protocol):
         Facts that nobody wants may be left out. Raises ListingError when the list stays inconsistent.
         """
 
-    async def has_tag(self, target: Target) -> bool:
-        """Whether the tag is there now; raises when that cannot be found out."""
+    async def tag(self, target: Target) -> Tag | None:
+        """What one tag is now, with the facts that tell whether it was moved; None if it is not there.
+
+        Raises when that cannot be found out.
+        """
 
     def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
         """Digests and sizes (bytes) of all that a manifest consists of, itself included.
@@ -72,6 +92,8 @@ class Deletion(NamedTuple):
     status: int
     confirmed: bool
     """Whether the answer is the one by which this kind of registry says that the tag is gone."""
+    accepted: bool = False
+    """Whether it says that the registry has taken the request, and not that it has carried it out."""
 
 
 class KeptManifest(NamedTuple):
@@ -104,12 +126,35 @@ class ManifestDoor(Protocol):
     async def has_blob(self, image: str, digest: str) -> bool:
         """Whether the bytes of a layer or of a configuration are there."""
 
-    async def put(self, image: str, reference: str, manifest: KeptManifest) -> None:
-        """Put a manifest under a tag, or under its digest."""
+    async def put(self, image: str, reference: str, manifest: KeptManifest, *, once: bool = False) -> None:
+        """Put a manifest under a tag, or under its digest.
+
+        With ``once`` TryAgainError instead of a second attempt, which may be made when it is raised.
+        """
 
 
 class TagDeleter(Protocol):
-    """Deletes one tag. Pacing and retrying are the caller's."""
+    """Deletes single tags. Pacing, retrying and looking at the tag before are the caller's."""
+
+    @property
+    def looks_at_each(self) -> bool:
+        """Whether each tag has to be looked at right before its DELETE, however new the final check is."""
+
+    def turn(self, target: Target, digest: str | None) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn with a tag, so that two DELETEs do not get in each other's way."""
 
     async def delete(self, target: Target, digest: str | None) -> Deletion:
-        """Send the DELETE of a tag that had ``digest`` just before; RequestError unless it succeeds."""
+        """Send one request, the DELETE of a tag that had ``digest`` just before.
+
+        RequestError unless it succeeds.
+        """
+
+    def may_have_deleted(self, image: str, digest: str | None) -> bool:
+        """Whether a DELETE that was sent for another tag may have deleted all tags of ``digest``."""
+
+    def was_refused(self, image: str, digest: str | None) -> None:
+        """Note that the last DELETE of a tag of ``digest`` was certainly not carried out."""
+
+    @property
+    def takes_siblings(self) -> bool:
+        """Whether the next DELETE deletes all tags of a digest, whatever their names are."""

@@ -8,6 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pruner.errors import InputError
 from pruner.registry.exchange import JSON_HEADERS, HttpClient
+from pruner.registry.identity import Reach
 from pruner.registry.tls import tls_context
 
 CHOICE: Final = "PRUNER_HTTP"
@@ -21,10 +22,12 @@ def new_client(
     proxy: str | None = None,
     env: Mapping[str, str] = os.environ,
     common: Mapping[str, str] = JSON_HEADERS,
+    reach: Reach = Reach.LOOPBACK,
 ) -> HttpClient:
     """A client of ``origin`` (scheme, host, port); must be made inside a running event loop.
 
-    ``common`` are the headers of every request.
+    ``common`` are the headers of every request. It connects to no address that is nearer than ``reach``;
+    which addresses a name has is for a proxy to find out, if there is one.
 
     InputError for a CA bundle or a ``PRUNER_HTTP`` that cannot be used.
     """
@@ -37,10 +40,10 @@ def new_client(
     if choice == "wire":
         from pruner.registry.wire import WireClient
 
-        return WireClient(origin, tls, common)
+        return WireClient(origin, tls, common, reach)
     from pruner.registry.aiohttp_client import AiohttpClient
 
-    return AiohttpClient(origin, tls, common, proxy=proxy)
+    return AiohttpClient(origin, tls, common, proxy=proxy, reach=reach)
 
 
 def proxy_for(origin: str, env: Mapping[str, str] = os.environ) -> str | None:

@@ -1,6 +1,6 @@
 """What a registry client needs of HTTP: one request sent once, one answer or one typed error."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from pruner import __version__
@@ -22,10 +22,36 @@ JSON_HEADERS: Final = {
 """Of every request to a server that speaks nothing but JSON."""
 
 
-class Answer(NamedTuple):
-    """An answer of any status. ``headers`` are looked up in any case; the body of a redirect is not read,
+class Headers(Mapping[str, str]):
+    """The header fields of an answer, looked up in any case.
 
-    that of an error only as far as it can matter.
+    A server may send a field in several lines. Their values are joined by a comma, so that no line is lost
+    (RFC 9110, section 5.3).
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        wanted = name.lower().encode("latin-1")
+        values = [value for key, value in self._fields if key.lower() == wanted]
+        if not values:
+            raise KeyError(name)
+        return b", ".join(values).decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key.decode("latin-1").lower() for key, _ in self._fields))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Answer(NamedTuple):
+    """An answer of any status.
+
+    The body of a redirect is not read, and that of an error only as far as it can matter.
     """
 
     status: int

@@ -10,6 +10,8 @@ from pruner.tasks import task_group
 T = TypeVar("T")
 
 MAX_PAGES: Final = 100_000
+MOST_ITEMS: Final = 2_000_000
+"""Items of one list. A longer list is refused before it fills the memory."""
 LISTINGS: Final = 3
 """How often a listing that changes while it is read is begun again before giving up."""
 PAGES_AT_ONCE: Final = 16
@@ -32,6 +34,10 @@ class _ShiftedError(Exception):
     """The pages do not fit together."""
 
 
+class _TooLongError(Exception):
+    """The list is longer than any that is read."""
+
+
 async def collect(
     what: str,
     fetch: Callable[[int], Awaitable[Page[T]]],
@@ -42,14 +48,17 @@ async def collect(
 
     Pages are numbered from 1 and followed by their ``next``; as many as the count promises are fetched at
     the same time. When they do not fit together (an item twice, a count that changes or disagrees, a page
-    that is missing), the listing is begun again, one page after the other; ListingError after the third.
-    While there is more than one page, the items are in ``room``, if there is one.
+    that is missing), the listing is begun again, one page after the other; ListingError after the third, and
+    for a list of more than ``MOST_ITEMS``. While there is more than one page, the items are in ``room``, if
+    there is one.
     """
     problem = ""
     room = room or Room(0)
     for reading in range(LISTINGS):
         try:
             return await _collect_once(fetch, name_of, PAGES_AT_ONCE if reading == 0 else 1, room)
+        except _TooLongError as error:
+            raise ListingError(f"the list of {what} {error}") from None
         except (_ShiftedError, PageMissingError) as error:
             problem = str(error)
     raise ListingError(
@@ -117,13 +126,14 @@ class _Listing(Generic[T]):
     def __init__(self, name_of: Callable[[T], str]) -> None:
         self._name_of = name_of
         self._found: dict[str, T] = {}
-        self._counts: set[int] = set()
+        self._total: int | None = None
+        """What every page counts."""
         self._pages = 0
 
     def take(self, number: int, page: Page[T]) -> int | None:
         """Add page ``number``; the number of the next one. _ShiftedError if it does not fit."""
         self._pages += 1
-        self._counts.add(page.total)
+        self._count(page)
         for item in page.items:
             name = self._name_of(item)
             if name in self._found:
@@ -137,9 +147,20 @@ class _Listing(Generic[T]):
             raise _ShiftedError(f"page {number} names {page.next} as its next page")
         return page.next
 
+    def _count(self, page: Page[T]) -> None:
+        """Check the count of a page: a list that grows without end must not be read to its end."""
+        listed = len(self._found) + len(page.items)
+        if max(page.total, listed) > MOST_ITEMS:
+            raise _TooLongError(f"has {max(page.total, listed):,} items; at most {MOST_ITEMS:,} are read")
+        if self._total is None:
+            self._total = page.total
+        if page.total != self._total:
+            raise _ShiftedError(f"{self._total} counted first, then {page.total}")
+        if listed > self._total:
+            raise _ShiftedError(f"at least {listed} listed, {self._total} counted")
+
     def complete(self) -> list[T]:
         """All items; _ShiftedError unless they are as many as every page counted."""
-        if self._counts != {len(self._found)}:
-            counted = " or ".join(map(str, sorted(self._counts)))
-            raise _ShiftedError(f"{len(self._found)} listed, {counted} counted")
+        if self._total != len(self._found):
+            raise _ShiftedError(f"{len(self._found)} listed, {self._total} counted")
         return list(self._found.values())

@@ -4,6 +4,8 @@ import ssl
 from pathlib import Path
 
 from pruner.errors import InputError
+from pruner.files import check_regular
+from pruner.names import shown_path
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
@@ -14,6 +16,8 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
     try:
         if path.is_dir():
             return ssl.create_default_context(capath=ca_bundle)
+        check_regular(path)
         return ssl.create_default_context(cafile=ca_bundle)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"CA bundle '{ca_bundle}' cannot be used: {error}") from None
+        reason = error.strerror or error
+        raise InputError(f"CA bundle '{shown_path(ca_bundle)}' cannot be used: {reason}") from None

@@ -7,6 +7,7 @@ from typing import Final
 from pruner import names
 from pruner.errors import InputError
 from pruner.registry.endpoint import Endpoint
+from pruner.registry.identity import identity_of
 from pruner.registry.ncr.protocol import REGION_PREFIXES
 
 _HOSTS: Final = {
@@ -49,6 +50,20 @@ def ncr_host(host: str) -> NcrHost | None:
     if match is None:
         return None
     return NcrHost.PRIVATE if match[1] else NcrHost.PUBLIC
+
+
+def is_ncr(endpoint: Endpoint) -> bool:
+    """Whether requests to an endpoint reach NCR, and nobody else."""
+    return endpoint.origin in {f"https://{host}" for host in _HOSTS.values()}
+
+
+def region_of(endpoint: Endpoint) -> str | None:
+    """The region whose endpoint it is, however it is written; None for another one."""
+    host = identity_of(endpoint.origin)
+    found = [
+        name for name, prefix in REGION_PREFIXES.items() if (host, endpoint.prefix) == (_HOSTS[name], prefix)
+    ]
+    return found[0] if found else None
 
 
 def docker_registry_url(region: str, registry: str) -> str:

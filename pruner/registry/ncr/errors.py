@@ -5,66 +5,74 @@ are numbers or strings, JSON may come as text/plain, and a proxy may answer with
 """
 
 import re
-from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from pruner.errors import Layer, ResponseError
-from pruner.registry.ncr.protocol import HEADER_TRACE_ID
-from pruner.text import clean_text
+from pruner.registry.clock import server_time
+from pruner.registry.ncr.protocol import CODE_WORDS, HEADER_TRACE_ID
+from pruner.text import clean_text, repeats
+
+_TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,40}")
+"""Shorter than a signature, and without what only that has."""
 
 
-def response_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> ResponseError:
-    """The typed error of a response; ``now`` in epoch seconds."""
-    layer, code, message = read_error_body(body)
+def response_error(
+    status: int, headers: Mapping[str, str], body: bytes, now: float, secrets: Iterable[str] = ()
+) -> ResponseError:
+    """The typed error of a response; ``now`` in epoch seconds.
+
+    Nothing that repeats one of ``secrets`` is in its message.
+    """
+    secrets = tuple(secrets)
+    layer, code, message = read_error_body(body, secrets)
+    trace_id = headers.get(HEADER_TRACE_ID, "")
+    there = server_time(headers)
     return ResponseError(
         status,
         layer,
         code,
         message,
-        trace_id=clean_text(headers.get(HEADER_TRACE_ID, "")) or None,
+        trace_id=trace_id if _TRACE_ID.fullmatch(trace_id) and not repeats(trace_id, secrets) else None,
         retry_after=headers.get("Retry-After"),
-        clock_skew=_clock_skew(headers.get("Date"), now),
+        clock_skew=None if there is None else now - there,
     )
 
 
-def read_error_body(body: bytes) -> tuple[Layer, int | None, str]:
+def read_error_body(body: bytes, secrets: Iterable[str] = ()) -> tuple[Layer, int | str | None, str]:
     """Which layer wrote ``body``, its code and its message (cleaned, at most 200 characters)."""
     try:
         data = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "unknown", None, clean_text(body.decode("utf-8", "replace"))
+        return "unknown", None, clean_text(body.decode("utf-8", "replace"), secrets)
     if not isinstance(data, dict):
-        return "unknown", None, clean_text(str(data))
+        return "unknown", None, clean_text(str(data), secrets)
     gateway = data.get("error")
     if isinstance(gateway, dict) and "errorCode" in gateway:
-        message = _joined(gateway.get("message"), gateway.get("details"))
-        return "gateway", _number(gateway["errorCode"]), message
+        message = _joined(secrets, gateway.get("message"), gateway.get("details"))
+        return "gateway", _code(gateway["errorCode"]), message
     inner = data.get("responseError")
     backend = inner if isinstance(inner, dict) else data
     if "returnCode" in backend:
-        return "ncr", _number(backend["returnCode"]), _joined(backend.get("returnMessage"))
-    return "unknown", None, _joined(data.get("message"), gateway if isinstance(gateway, str) else None)
+        return "ncr", _code(backend["returnCode"]), _joined(secrets, backend.get("returnMessage"))
+    own = gateway if isinstance(gateway, str) else None
+    return "unknown", None, _joined(secrets, data.get("message"), own)
 
 
-def _joined(*parts: Any) -> str:
-    return clean_text(" ".join(str(part) for part in parts if isinstance(part, str | int | float)))
+def _joined(secrets: Iterable[str], *parts: Any) -> str:
+    return clean_text(" ".join(str(part) for part in parts if isinstance(part, str | int | float)), secrets)
+
+
+def _code(value: Any) -> int | str | None:
+    """A number, or one of the words by which NCR says what is in the way."""
+    if isinstance(value, str) and value in CODE_WORDS:
+        return value
+    return _number(value)
 
 
 def _number(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else None
-
-
-def _clock_skew(date: str | None, now: float) -> float | None:
-    try:
-        moment = parsedate_to_datetime(date) if date else None
-        if moment is None:
-            return None
-        return now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -40,3 +40,9 @@ GATEWAY_ENTITY_TOO_LARGE: Final = 430
 GATEWAY_ENDPOINT_ERROR: Final = 500
 GATEWAY_ENDPOINT_TIMEOUT: Final = 510
 GATEWAY_UNEXPECTED_ERROR: Final = 900
+
+# Words that the API puts where the gateway has a number.
+RESOURCE_NOT_READY: Final = "ResourceNotReady"
+RESOURCE_IN_USE: Final = "ResourceInUse"
+RESOURCE_NOT_FOUND: Final = "ResourceNotFound"
+CODE_WORDS: Final = frozenset({RESOURCE_NOT_READY, RESOURCE_IN_USE, RESOURCE_NOT_FOUND})

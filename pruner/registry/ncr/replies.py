@@ -55,13 +55,13 @@ _names = msgspec.json.Decoder(list[NameItem])
 _tag = msgspec.json.Decoder(TagItem)
 
 
-def read_tag_page(body: bytes, registry: str, image: str, now: int) -> Page[Tag]:
-    """One page of an image's tag list, ``now`` in epoch milliseconds.
+def read_tag_page(body: bytes, registry: str, image: str) -> Page[Tag]:
+    """One page of an image's tag list.
 
     MalformedReplyError if it is not one, InputError for an impossible name.
     """
     items, total, following = _page(body, _tags.decode)
-    return Page([to_tag(registry, image, item, now) for item in items], total, following)
+    return Page([to_tag(registry, image, item) for item in items], total, following)
 
 
 def read_name_page(body: bytes) -> Page[NameItem]:
@@ -96,26 +96,35 @@ def _whole(value: int | str | None, field: str) -> int:
     return int(text)
 
 
-def to_tag(registry: str, image: str, item: TagItem, now: int) -> Tag:
-    """The facts of a listed tag, ``now`` in epoch milliseconds; InputError for an impossible name.
+def to_tag(registry: str, image: str, item: TagItem) -> Tag:
+    """The facts of a listed tag; InputError for an impossible name.
 
-    The last update is the newest time known of the tag and its platforms, but never known when the tag's
-    own is not: a platform's ``created`` is when it was built, which may be long before the push.
+    A tag is as new as the newest of its platforms. If the time of the tag itself, or of any platform, cannot
+    be read, its age is unknown: a platform's ``created`` is when it was built, which may be long before the
+    push, so it only ever makes a tag newer.
     """
-    updated = epoch_ms(item.last_updated, now)
+    updated = epoch_ms(item.last_updated)
     created = pulled = None
     for platform in item.images or ():
-        built = epoch_ms(platform.created, now)
+        built, changed = epoch_ms(platform.created), epoch_ms(platform.updated)
         created = built if created is None else max(created, built or 0)
-        last_pull = epoch_ms(platform.latest_pulled, now)
+        last_pull = epoch_ms(platform.latest_pulled)
         if last_pull is not None and (pulled is None or last_pull > pulled):
             pulled = last_pull
-        if updated is not None:
-            updated = max(updated, built or 0, epoch_ms(platform.updated, now) or 0)
+        if built is None and changed is None:
+            updated = None
+        elif updated is not None:
+            updated = max(updated, built or 0, changed or 0)
     digest = _digest(item.digest)
-    platforms = _platforms(item.images, digest) if item.images else None
-    target = Target(registry, image, item.name)
-    return Tag(target, digest, _size(item), created, updated, pulled, None, platforms)
+    return Tag(
+        Target(registry, image, item.name),
+        digest,
+        _size(item),
+        created,
+        updated,
+        pulled,
+        platforms=_platforms(item.images, digest) if item.images else None,
+    )
 
 
 def _platforms(items: list[_Platform], own: str | None) -> tuple[str, ...] | None:

@@ -14,7 +14,6 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from pruner import names
 from pruner.errors import (
     CertificateError,
     ConnectError,
@@ -26,9 +25,11 @@ from pruner.errors import (
 from pruner.registry.endpoint import parse_endpoint, request_target
 from pruner.registry.exchange import Answer, HttpClient
 from pruner.registry.oci.challenge import Challenge, challenges
+from pruner.registry.oci.elsewhere import Elsewhere
 from pruner.registry.oci.errors import response_error
 from pruner.registry.oci.login import Login
 from pruner.registry.oci.protocol import UNAUTHORIZED
+from pruner.text import repeats, shown_origin
 
 TOKENS_KEPT: Final = 256
 _DEFAULT_SECONDS: Final = 60
@@ -55,33 +56,25 @@ _decoder = msgspec.json.Decoder(_Reply)
 class Authorizer:
     """Makes the ``Authorization`` of requests to one registry.
 
-    ``new_client`` makes the client of a token server's origin; ``timeout`` (seconds) is for one request to
-    it. ``clock`` is monotonic seconds.
+    ``elsewhere`` has the clients of token servers; ``timeout`` (seconds) is for one request to them.
+    ``clock`` is monotonic seconds.
     """
 
     def __init__(
         self,
-        origin: str,
+        elsewhere: Elsewhere,
         login: Login | None,
-        new_client: Callable[[str], HttpClient],
         *,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = timeout
-        self._origin = origin
+        self._elsewhere = elsewhere
         self._login = login
-        self._new_client = new_client
         self._clock = clock
         self._challenge: Challenge | None = None
-        self._clients: dict[str, HttpClient] = {}
         self._tokens: OrderedDict[str, _Token] = OrderedDict()
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def close(self) -> None:
-        """Close the connections to token servers."""
-        for client in self._clients.values():
-            await client.close()
 
     async def header(self, scope: str) -> str | None:
         """What to send for ``scope``, as far as the registry has said how it wants to be asked.
@@ -105,8 +98,8 @@ class Authorizer:
             return None if fresh == sent else fresh
         return await self._token(scope, sent, self._challenge.parameters.get("scope"))
 
-    def hidden(self) -> list[str]:
-        """The texts that no message may show."""
+    def secrets(self) -> list[str]:
+        """The texts that no message may repeat."""
         found = [token.header.removeprefix("Bearer ") for token in self._tokens.values()]
         if self._login is not None:
             found += [self._login.password.reveal(), (self._basic() or "").removeprefix("Basic ")]
@@ -136,22 +129,24 @@ class Authorizer:
     async def _fetch(self, scope: str) -> _Token:
         assert self._challenge is not None
         parameters = self._challenge.parameters
-        client, target = self._server(parameters.get("realm", ""))
+        client, target = await self._server(parameters.get("realm", ""))
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._ask(client, target, parameters.get("service"), scope)
         except TimeoutError:
-            raise ConnectError(f"the token server {client_name(parameters)} does not answer") from None
+            raise ConnectError(f"the token server {self._server_name(parameters)} does not answer") from None
         except (CertificateError, HostNameError) as error:
-            raise type(error)(f"the token server {client_name(parameters)}: {error}") from None
+            raise type(error)(f"the token server {self._server_name(parameters)}: {error}") from None
         except RequestError as error:
             # Nothing was sent to the registry itself.
-            raise ConnectError(f"the token server {client_name(parameters)}: {error}") from None
+            raise ConnectError(f"the token server {self._server_name(parameters)}: {error}") from None
         if answer.status in (400, 401, 403):
-            refusal = response_error(answer.status, answer.headers, answer.body, self.hidden())
+            refusal = response_error(answer.status, answer.headers, answer.body, self.secrets())
             raise ResponseError(401, "oci", UNAUTHORIZED, f"from the token server: {refusal}")
         if answer.status != 200:
-            raise ConnectError(f"the token server {client_name(parameters)} answers HTTP {answer.status}")
+            raise ConnectError(
+                f"the token server {self._server_name(parameters)} answers HTTP {answer.status}"
+            )
         return self._read(answer.body, parameters)
 
     async def _ask(self, client: HttpClient, target: str, service: str | None, scope: str) -> Answer:
@@ -167,25 +162,30 @@ class Authorizer:
         separator = "&" if "?" in target else "?"
         return await client.exchange("GET", f"{target}{separator}{urlencode(fields)}", headers)
 
-    def _server(self, realm: str) -> tuple[HttpClient, str]:
+    async def _server(self, realm: str) -> tuple[HttpClient, str]:
         """The client of a token server, and the path there. ConnectError for one that is not trusted."""
-        shown = names.printable(realm)
+        shown = shown_origin(realm, self.secrets())
         try:
             parts = urlsplit(realm)
             origin = f"{parts.scheme}://{parts.netloc}"
-            if origin != self._origin:
+            if repeats(origin, self.secrets()):
+                raise ValueError("a secret")
+            if origin != self._elsewhere.origin:
                 parse_endpoint(origin)
+                self._elsewhere.allow(origin)
         except (ValueError, InputError):
             raise ConnectError(
-                f"the registry asks for a login at '{shown}', which is neither https nor on loopback"
+                f"the registry asks for a login at {shown}, which is neither https nor on loopback"
             ) from None
         try:
             target = request_target(parts)
         except ValueError:
-            raise ConnectError(f"the registry asks for a login at '{shown}', which is no URL") from None
-        if origin not in self._clients:
-            self._clients[origin] = self._new_client(origin)
-        return self._clients[origin], target
+            raise ConnectError(f"the registry asks for a login at {shown}, and not at a URL") from None
+        return await self._elsewhere.client(origin), target
+
+    def _server_name(self, parameters: Mapping[str, str]) -> str:
+        """The token server, for people."""
+        return shown_origin(parameters.get("realm", ""), self.secrets())
 
     def _read(self, body: bytes, parameters: Mapping[str, str]) -> _Token:
         try:
@@ -194,13 +194,8 @@ class Authorizer:
             reply = _Reply()
         token = reply.token or reply.access_token
         if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
-            raise ConnectError(f"the token server {client_name(parameters)} answers without a token")
+            raise ConnectError(f"the token server {self._server_name(parameters)} answers without a token")
         return _Token(f"Bearer {token}", self._clock() + _seconds(reply.expires_in) * _MARGIN)
-
-
-def client_name(parameters: Mapping[str, str]) -> str:
-    """The token server, for people."""
-    return names.printable(parameters.get("realm", "(without a realm)"), 100)
 
 
 def _seconds(expires_in: float | str | None) -> float:

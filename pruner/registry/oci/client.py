@@ -17,11 +17,13 @@ from pruner.registry.oci.lists import read_list
 from pruner.registry.oci.location import OciLocation
 from pruner.registry.oci.manifest_client import Head, ManifestClient
 from pruner.registry.oci.transport import OciTransport
-from pruner.tasks import for_each
+from pruner.registry.scrubbing import scrubbed
+from pruner.tasks import for_each, in_thread_if_long
 
 TAGS_AT_ONCE: Final = 64
 """Tags of an image that are looked at at the same time; the gate decides how many requests that are."""
 _READINGS: Final = 3
+_SHOWN: Final = 5
 CATALOG_SCOPE: Final = "registry:catalog:*"
 
 
@@ -56,19 +58,28 @@ class OciReader:
     def _location(self) -> OciLocation:
         return self._transport.location
 
+    @property
+    def always_reads_times(self) -> bool:
+        """Times are those of a manifest's content, and are read only where they are wanted."""
+        return False
+
     async def registries(self) -> dict[str, tuple[str, ...]]:
         """The names that policies give this registry, after a look whether there is one."""
         answer = await self._attempts.run(lambda: self._transport.send("GET", "/v2/", CATALOG_SCOPE))
         kind = answer.headers.get("Content-Type", "")
         if answer.status != 200 or "html" in kind.lower():
             raise NotARegistryError(
-                f"{self._location.origin} is not a registry: it answers /v2/ with HTTP {answer.status}, "
-                f"{names.printable(kind, 60) or 'of no type'}"
+                f"{self._location.origin} is not a registry: it answers /v2/ with HTTP {answer.status}"
+                f"{' and a page of HTML' if 'html' in kind.lower() else ''}"
             )
         return dict.fromkeys(self._registry_names, (self._location.place,))
 
     async def images(self, registry: str) -> list[str]:
         """The names of all images below the namespace, sorted."""
+        with scrubbed(self._transport.secrets):
+            return await self._read_images(registry)
+
+    async def _read_images(self, registry: str) -> list[str]:
         if self._images is not None:
             return sorted(self._images)
         what = f"the images of {registry}"
@@ -85,6 +96,26 @@ class OciReader:
 
     async def tags(self, registry: str, image: str, want: Want = want_everything) -> list[Tag] | None:
         """All tags of an image, with the facts that are wanted; None when there is no such image."""
+        with scrubbed(self._transport.secrets):
+            return await self._read_tags(registry, image, want)
+
+    async def _read_tags(self, registry: str, image: str, want: Want) -> list[Tag] | None:
+        found = await self._names(registry, image)
+        if found is None:
+            return None
+        wanted = want(found)
+        if not wanted.identity:
+            return await in_thread_if_long(
+                len(found), lambda: [Tag(Target(registry, image, name)) for name in found]
+            )
+        tags = await self._looked_at(registry, image, found, wanted)
+        if len(tags) < len(found):
+            await self._look_for_missing(registry, image, tags, found, wanted)
+        await self._complete(image, tags, wanted)
+        return [tags[name] for name in found if name in tags]
+
+    async def _names(self, registry: str, image: str) -> list[str] | None:
+        """The names of all tags, sorted; None when there is no such image."""
         what = f"the tags of {registry}/{image}"
         path, scope = self._location.path(image, "tags/list"), self._location.scope(image)
         try:
@@ -93,22 +124,21 @@ class OciReader:
             if says_missing(error):
                 return None
             raise
-        found = _checked(listed, names.check_tag, what)
-        wanted = want(found)
-        if not wanted.identity:
-            return [Tag(Target(registry, image, name)) for name in found]
-        return await self._looked_at(registry, image, found, wanted)
+        return await in_thread_if_long(len(listed), _checked, listed, names.check_tag, what)
 
-    async def has_tag(self, target: Target) -> bool:
-        """Whether the tag is there now."""
-        return await self._manifests.digest_of(target) is not None
+    async def tag(self, target: Target) -> Tag | None:
+        """What the tag points to now; None if it is not there."""
+        head = await self._manifests.head(target.image, target.tag)
+        return None if head is None else Tag(target, head.digest)
 
     def blobs_of(self, digest: str) -> list[tuple[str, int]] | None:
         """All that a manifest which was read consists of; None if any part of it was not read."""
         return self._facts.blobs_of(digest)
 
-    async def _looked_at(self, registry: str, image: str, found: list[str], wanted: Wanted) -> list[Tag]:
-        """The tags that are still there, in the order of their names."""
+    async def _looked_at(
+        self, registry: str, image: str, found: Sequence[str], wanted: Wanted
+    ) -> dict[str, Tag]:
+        """The tags that have a manifest, by name."""
         tags: dict[str, Tag] = {}
 
         async def look(name: str) -> None:
@@ -117,12 +147,30 @@ class OciReader:
                 tags[name] = tag
 
         await for_each(found, look, TAGS_AT_ONCE)
+        return tags
+
+    async def _look_for_missing(
+        self, registry: str, image: str, tags: dict[str, Tag], found: Sequence[str], wanted: Wanted
+    ) -> None:
+        """Listed tags without a manifest: deleted meanwhile, or dangling, which is said."""
+        listed = set(await self._names(registry, image) or ())
+        left = [name for name in found if name not in tags and name in listed]
+        tags |= await self._looked_at(registry, image, left, wanted)
+        dangling = [name for name in left if name not in tags]
+        if dangling:
+            shown = ", ".join(dangling[:_SHOWN]) + (" …" if len(dangling) > _SHOWN else "")
+            self._warn(
+                f"{registry}/{image}: {len(dangling):,} listed tags have no manifest (dangling), so there is "
+                f"nothing to decide on or to delete: {shown}"
+            )
+
+    async def _complete(self, image: str, tags: dict[str, Tag], wanted: Wanted) -> None:
+        """Note what only all tags together tell."""
         _date_by_subject(tags)
         if wanted.orphans:
             await mark_orphans(self._manifests, image, tags, self._warn)
         if self._asks_referrers:
             await self._find_referrers(image, tags, wanted)
-        return [tags[name] for name in found if name in tags]
 
     async def _tag(self, target: Target, wanted: Wanted) -> Tag | None:
         """One tag; None if it went after the list was made."""
@@ -159,7 +207,7 @@ class OciReader:
         """Note what refers to a tag's manifest without having a tag itself."""
         tagged = {tag.digest for tag in tags.values()}
         for name, tag in list(tags.items()):
-            if tag.digest is None or name not in wanted.referrers:
+            if tag.digest is None or not wanted.needs_referrers(tag):
                 continue
             try:
                 found = await self._facts.referrers(image, tag.digest)

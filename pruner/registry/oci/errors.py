@@ -3,17 +3,15 @@
 Source: the specification's "Error Codes". An answer without such a body is not the registry's own word.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote_plus
 
 import msgspec
 
 from pruner.errors import MalformedReplyError, ResponseError
 from pruner.registry.oci import protocol
-from pruner.text import clean_text
+from pruner.text import clean_text, repeats
 
 _CODE: Final = re.compile(r"[A-Za-z_]{1,60}")
 _MISSING: Final = frozenset({protocol.MANIFEST_UNKNOWN, protocol.NAME_UNKNOWN, protocol.BLOB_UNKNOWN})
@@ -32,11 +30,11 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 def response_error(
-    status: int, headers: Mapping[str, str], body: bytes, hidden: Iterable[str] = ()
+    status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str] = ()
 ) -> ResponseError:
     """The typed error of an answer; its ``code`` is the first of the body's, in upper case.
 
-    The texts of ``hidden``, which a server may send back, are not in its message.
+    Nothing that repeats one of ``secrets`` is in its message.
     """
     retry_after = headers.get("Retry-After")
     try:
@@ -44,19 +42,23 @@ def response_error(
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         items = []
     if not items:
-        message = clean_text(without(body.decode("utf-8", "replace"), hidden))
-        return ResponseError(status, "unknown", None, message, retry_after=retry_after)
+        text = body.decode("utf-8", "replace")
+        return ResponseError(
+            status,
+            "unknown",
+            None,
+            clean_text(text, secrets),
+            retry_after=retry_after,
+            from_registry=protocol.HEADER_VERSION in headers and "html" not in _type_of(headers),
+        )
     code = items[0].code.upper() if _CODE.fullmatch(items[0].code) else "UNKNOWN"
-    message = clean_text(without(items[0].message or "", hidden))
+    code = "UNKNOWN" if repeats(code, secrets) else code
+    message = clean_text(items[0].message or "", secrets)
     return ResponseError(status, "oci", code, message, retry_after=retry_after)
 
 
-def without(text: str, hidden: Iterable[str]) -> str:
-    """``text`` without the texts of ``hidden``, also as they stand in a form or in JSON."""
-    for secret in filter(None, hidden):
-        for form in (secret, quote_plus(secret), json.dumps(secret)[1:-1]):
-            text = text.replace(form, "[hidden]")
-    return text
+def _type_of(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "").lower()
 
 
 def says_missing(error: ResponseError) -> bool:

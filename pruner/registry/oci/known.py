@@ -50,7 +50,7 @@ class KnownManifests:
     def __init__(self, folder: Path | None) -> None:
         self._recent: OrderedDict[str, Known] = OrderedDict()
         self._waiting: dict[str, Known] = {}
-        self._file = None if folder is None else _opened(folder / "manifests.sqlite3")
+        self._file = None if folder is None else _opened(folder / "manifests-2.sqlite3")
 
     def get(self, digest: str) -> Known | None:
         """What is known of a digest."""

@@ -29,7 +29,7 @@ async def mark_orphans(
             f"COSIGN_REPOSITORY): none of it is taken for orphaned"
         )
         return
-    there = {tag.digest for tag in tags.values()}
+    there = {digest for tag in tags.values() for digest in tag.identities}
     there |= {child for tag in tags.values() if tag.links is not None for child in tag.links.children}
     for name, tag in list(tags.items()):
         if tag.subject is None or tag.links is None or tag.subject in there:

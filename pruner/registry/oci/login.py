@@ -16,6 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from pruner.errors import CredentialsError
+from pruner.files import read_bytes
 from pruner.names import printable
 from pruner.registry.oci.location import OciLocation
 from pruner.registry.secret import Secret
@@ -53,7 +54,7 @@ async def find_login(
         if (login := _from_environment(env, USERNAME + suffix, PASSWORD + suffix)) is not None:
             return login
     login = _from_environment(env, USERNAME, PASSWORD) or await _from_docker(location, env)
-    if login is None and _NCR.search(location.host):
+    if login is None and _NCR.search(location.host) and location.origin.startswith("https:"):
         # NCR's Docker Registry API takes the keys of its other one.
         login = _from_environment(env, "NCLOUD_ACCESS_KEY_ID", "NCLOUD_SECRET_ACCESS_KEY")
     return login
@@ -100,9 +101,10 @@ def _names_of(host: str) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        text = read_bytes(str(path), _MAX_FILE_BYTES)
+        if len(text) > _MAX_FILE_BYTES:
             raise CredentialsError(f"{path} is larger than 1 MiB")
-        data = msgspec.json.decode(path.read_bytes())
+        data = msgspec.json.decode(text)
     except FileNotFoundError:
         return {}
     except NotADirectoryError:

@@ -2,13 +2,23 @@
 
 from typing import Final, NamedTuple
 
-from pruner.errors import MalformedReplyError, RedirectError, ResponseError
+from pruner.errors import (
+    ConnectError,
+    MalformedReplyError,
+    RedirectError,
+    RequestError,
+    ResponseError,
+    TryAgainError,
+    UnreachableError,
+)
 from pruner.model import Target
 from pruner.registry.base import Attempts, KeptManifest
+from pruner.registry.clock import check_fresh
 from pruner.registry.exchange import Answer
 from pruner.registry.oci import manifests, protocol
 from pruner.registry.oci.errors import says_missing
 from pruner.registry.oci.transport import OciTransport
+from pruner.registry.scrubbing import scrubbed
 
 ACCEPT: Final = {"Accept": ", ".join(protocol.MANIFESTS)}
 
@@ -33,6 +43,16 @@ class ManifestClient:
     def __init__(self, transport: OciTransport, attempts: Attempts) -> None:
         self._transport = transport
         self._attempts = attempts
+
+    async def check_reachable(self) -> None:
+        """Raise UnreachableError unless something answers; one request, which is not repeated."""
+        try:
+            await self._transport.send("GET", "/v2/", "")
+        except ConnectError as error:
+            raise UnreachableError(f"manifests cannot be read there: {error}") from None
+        except RequestError:
+            # Whether the login suffices is for the first manifest to say.
+            return
 
     async def head(self, image: str, reference: str) -> Head | None:
         """What a tag points to; None if the registry itself says that it is not there."""
@@ -69,7 +89,8 @@ class ManifestClient:
             if says_missing(error):
                 return None
             raise
-        manifest = manifests.read_manifest(content.data, content.media_type)
+        with scrubbed(self._transport.secrets):
+            manifest = manifests.read_manifest(content.data, content.media_type)
         return KeptManifest(
             digest,
             manifest.media_type,
@@ -101,11 +122,26 @@ class ManifestClient:
 
         return await self._attempts.run(ask)
 
-    async def put(self, image: str, reference: str, manifest: KeptManifest) -> None:
-        """Put the same bytes under a tag or their digest. RequestError unless the registry takes them."""
+    async def put(self, image: str, reference: str, manifest: KeptManifest, *, once: bool = False) -> None:
+        """Put the same bytes under a tag or their digest. RequestError unless the registry takes them.
+
+        With ``once`` TryAgainError instead of a second attempt.
+        """
         path, scope = self._path(image, f"manifests/{reference}"), self._scope(image, "pull,push")
         headers = {"Content-Type": manifest.media_type}
-        await self._attempts.run(lambda: self._transport.send("PUT", path, scope, headers, manifest.data))
+        failed: RequestError | None = None
+
+        async def send() -> None:
+            nonlocal failed
+            if once and failed is not None:
+                raise TryAgainError(str(failed))
+            try:
+                await self._transport.send("PUT", path, scope, headers, manifest.data)
+            except RequestError as error:
+                failed = error
+                raise
+
+        await self._attempts.run(send)
 
     def _path(self, image: str, rest: str) -> str:
         return self._transport.location.path(image, rest)
@@ -116,12 +152,16 @@ class ManifestClient:
     async def _ask(self, method: str, image: str, reference: str) -> Answer | None:
         """As ``_send``; None if the manifest is not there."""
         try:
-            return await self._send(method, image, reference)
+            answer = await self._send(method, image, reference)
         except ResponseError as error:
             # An answer to HEAD has no body that could say whose 404 it is.
             if error.status == 404 and (method == "HEAD" or says_missing(error)):
                 return None
             raise
+        if not manifests.is_digest(reference):
+            # A name may be moved, while a digest never stands for anything else.
+            check_fresh(answer.headers)
+        return answer
 
     async def _send(self, method: str, image: str, reference: str) -> Answer:
         path = self._path(image, f"manifests/{reference}")

@@ -29,11 +29,15 @@ class SchemaOneError(UnknownManifestError):
 
 
 class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Something that a manifest refers to; ``size`` in bytes, ``media_type`` of other manifests only."""
+    """Something that a manifest refers to; ``size`` in bytes, ``media_type`` of other manifests only.
+
+    ``attests`` is the digest of another manifest of the same index that it describes: it is no platform.
+    """
 
     digest: str
     size: int
     media_type: str = ""
+    attests: str | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -63,6 +67,7 @@ class _Descriptor(msgspec.Struct, rename="camel", gc=False):
     size: int
     media_type: str | None = None
     urls: list[str] | None = None
+    annotations: dict[str, Any] | None = None
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -98,9 +103,14 @@ def read_manifest(content: bytes, media_type: str) -> Manifest:
         raise UnknownManifestError(f"a manifest of the unknown type '{names.printable(kind, 100)}'")
     if (kind in protocol.INDEXES) is (document.manifests is None):
         raise MalformedReplyError("a manifest that is not what its type says")
-    children = tuple(_blob(child, child.media_type or "") for child in document.manifests or ())
-    if len(children) > MOST_CHILDREN:
-        raise MalformedReplyError(f"an index of {len(children):,} manifests")
+    if len(document.manifests or ()) > MOST_CHILDREN:
+        raise MalformedReplyError(f"an index of {len(document.manifests or ()):,} manifests")
+    # A child that is named many times is one child, and a platform if it is that anywhere.
+    found: dict[str, Blob] = {}
+    for child in map(_child, document.manifests or ()):
+        if child.attests is None or child.digest not in found:
+            found[child.digest] = child
+    children = tuple(found.values())
     config = None if document.config is None else _blob(document.config)
     layers = tuple(_blob(layer) for layer in document.layers or () if not layer.urls)
     subject = None if document.subject is None else _blob(document.subject).digest
@@ -122,6 +132,16 @@ def _blob(descriptor: _Descriptor, media_type: str = "") -> Blob:
     if descriptor.size < 0:
         raise MalformedReplyError("a size below zero")
     return Blob(descriptor.digest, descriptor.size, media_type)
+
+
+def _child(descriptor: _Descriptor) -> Blob:
+    """A child of an index. BuildKit adds attestations as children, which have no time of their own."""
+    blob = _blob(descriptor, descriptor.media_type or "")
+    annotations = descriptor.annotations or {}
+    subject = annotations.get(protocol.ATTESTED)
+    if annotations.get(protocol.REFERENCE_TYPE) != protocol.ATTESTATION or not isinstance(subject, str):
+        return blob
+    return msgspec.structs.replace(blob, attests=subject)
 
 
 class _Config(msgspec.Struct):

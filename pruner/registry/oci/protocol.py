@@ -16,7 +16,14 @@ MANIFESTS: Final = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 """What a client that reads them all says it accepts; without it a server may convert, to another digest."""
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 
+# How BuildKit marks the attestations among the manifests of an index ("Image attestation storage").
+REFERENCE_TYPE: Final = "vnd.docker.reference.type"
+ATTESTATION: Final = "attestation-manifest"
+ATTESTED: Final = "vnd.docker.reference.digest"
+
 HEADER_DIGEST: Final = "Docker-Content-Digest"
+HEADER_VERSION: Final = "Docker-Distribution-Api-Version"
+"""Sent by registries with every answer, also where they know no such path."""
 
 # Codes of errors, in the body ``{"errors": [{"code", "message", "detail"}]}``.
 BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"

@@ -3,30 +3,43 @@
 A request that was refused for want of a token (401) was not carried out, so it is sent again with one.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from pruner.errors import InputError, LostReplyError, RedirectError, ResponseError
+from pruner.clock import running_clock
+from pruner.errors import ConnectError, InputError, LostReplyError, RedirectError, ResponseError
+from pruner.registry.clock import check_clock
 from pruner.registry.deadline import Deadlines
 from pruner.registry.endpoint import parse_endpoint, request_target
 from pruner.registry.exchange import USER_AGENT, Answer, HttpClient
 from pruner.registry.oci.auth import Authorizer
+from pruner.registry.oci.elsewhere import Elsewhere
 from pruner.registry.oci.errors import response_error
 from pruner.registry.oci.location import OciLocation
 from pruner.registry.oci.protocol import DENIED
-from pruner.text import clean_text
+from pruner.text import shown_origin
 
 COMMON_HEADERS: Final = {"User-Agent": USER_AGENT}
+LONGEST_LOGIN_SECONDS: Final = 10.0
+"""A change whose token takes longer is not sent: its tag was looked at before."""
+_READS: Final = frozenset({"GET", "HEAD"})
 _MOST_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+def _check_waited(method: str, began: float) -> None:
+    """Raise ConnectError for a change that has waited too long for a token, which is there the next time."""
+    if method not in _READS and (waited := running_clock() - began) > LONGEST_LOGIN_SECONDS:
+        raise ConnectError(f"a token was {waited:.0f} seconds in coming, and the tag may be another by now")
 
 
 class OciTransport:
     """Sends requests to one registry with one login.
 
-    ``timeout`` bounds one attempt in seconds; ``new_client`` makes the client of another origin, to which
-    the bytes of a blob may be redirected.
+    ``timeout`` bounds one attempt in seconds; ``elsewhere`` has the clients of other origins, to which the
+    bytes of a blob may be redirected; ``clock`` gives epoch seconds.
     """
 
     def __init__(
@@ -34,24 +47,27 @@ class OciTransport:
         client: HttpClient,
         location: OciLocation,
         authorizer: Authorizer,
-        new_client: Callable[[str], HttpClient],
+        elsewhere: Elsewhere,
         *,
         timeout: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.location = location
+        self._clock = clock
         self._client = client
         self._authorizer = authorizer
-        self._new_client = new_client
         self._deadlines = Deadlines(timeout)
-        self._elsewhere: dict[str, HttpClient] = {}
+        self._elsewhere = elsewhere
         self.requests_sent = 0
+
+    def secrets(self) -> list[str]:
+        """The texts that no message may repeat."""
+        return self._authorizer.secrets()
 
     async def close(self) -> None:
         """Close the connections to everywhere."""
         await self._client.close()
-        await self._authorizer.close()
-        for client in self._elsewhere.values():
-            await client.close()
+        await self._elsewhere.close()
 
     async def send(
         self, method: str, path: str, scope: str, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -59,10 +75,14 @@ class OciTransport:
         """Send ``method`` to ``path`` (from the root, encoded, with its query); an answer of status 2xx.
 
         Raises RequestError: ResponseError for a status outside 2xx, ConnectError when the request did not
-        leave or there was no token for it, LostReplyError when it may have left, RedirectError.
+        leave or there was no token for it, LostReplyError when it may have left, RedirectError. ClockError
+        if what is read tells a time that is far from the local one.
         """
+        sent = self._clock()
         answer = await self._authorised(method, path, scope, headers or {}, body)
         if 200 <= answer.status < 300:
+            if method == "GET":
+                check_clock(answer.headers, sent, self._clock())
             return answer
         raise self._refusal(answer)
 
@@ -77,7 +97,8 @@ class OciTransport:
             if answer.status not in _REDIRECTS:
                 break
             origin, target = self._followed(origin, target, answer)
-            answer = await self._limited(self._other(origin), "GET", target, {}, b"")
+            client = self._client if origin == self.location.origin else await self._elsewhere.client(origin)
+            answer = await self._limited(client, "GET", target, {}, b"")
         if answer.status != 200:
             raise self._refusal(answer)
         return answer.body
@@ -85,7 +106,9 @@ class OciTransport:
     async def _authorised(
         self, method: str, path: str, scope: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
+        began = running_clock()
         authorization = await self._authorizer.header(scope)
+        _check_waited(method, began)
         answer = await self._with(authorization, method, path, headers, body)
         if answer.status != 401:
             return answer
@@ -94,6 +117,7 @@ class OciTransport:
         )
         if fresh is None:
             return answer
+        _check_waited(method, began)
         answer = await self._with(fresh, method, path, headers, body)
         if answer.status == 401 and fresh.startswith("Bearer "):
             # The token server knows the login, and gave a token that does not suffice here.
@@ -125,26 +149,17 @@ class OciTransport:
             new = f"{parts.scheme}://{parts.netloc}"
             parse_endpoint(new, allow_plain_http=new == self.location.origin)
         except (ValueError, InputError):
-            raise RedirectError(f"a blob is said to be at {_shown(where)}") from None
+            raise RedirectError(f"a blob is said to be at {self._shown(where)}") from None
         try:
             return new, request_target(parts)
         except ValueError:
             raise RedirectError("a blob is said to be at what is no URL") from None
 
-    def _other(self, origin: str) -> HttpClient:
-        if origin == self.location.origin:
-            return self._client
-        if origin not in self._elsewhere:
-            self._elsewhere[origin] = self._new_client(origin)
-        return self._elsewhere[origin]
-
     def _refusal(self, answer: Answer) -> Exception:
         if 300 <= answer.status < 400:
-            where = _shown(answer.headers.get("Location", ""))
+            where = self._shown(answer.headers.get("Location", ""))
             return RedirectError(f"HTTP {answer.status} redirects to {where}, which is not followed")
-        return response_error(answer.status, answer.headers, answer.body, self._authorizer.hidden())
+        return response_error(answer.status, answer.headers, answer.body, self._authorizer.secrets())
 
-
-def _shown(where: str) -> str:
-    """A URL for people: its query may be a signature that opens what it names."""
-    return clean_text(where.partition("?")[0]) or "nowhere"
+    def _shown(self, where: str) -> str:
+        return shown_origin(where, self._authorizer.secrets())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pruner.registry.exchange import JSON_HEADERS, KEEPALIVE_SECONDS, MAX_BODY_BYTES, Answer
+from pruner.registry.identity import Reach
 from pruner.registry.wire.connection import Connection
 from pruner.registry.wire.dial import Dialer
 
@@ -20,10 +21,14 @@ class WireClient:
     """
 
     def __init__(
-        self, origin: str, tls: ssl.SSLContext | None, common: Mapping[str, str] = JSON_HEADERS
+        self,
+        origin: str,
+        tls: ssl.SSLContext | None,
+        common: Mapping[str, str] = JSON_HEADERS,
+        reach: Reach = Reach.LOOPBACK,
     ) -> None:
         self.max_body = MAX_BODY_BYTES
-        self.dialer = Dialer(origin, tls)
+        self.dialer = Dialer(origin, tls, reach=reach)
         scheme, _, authority = origin.partition("://")
         default = ":443" if scheme == "https" else ":80"
         same = {"Host": authority.removesuffix(default), **common}

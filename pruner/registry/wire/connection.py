@@ -7,7 +7,7 @@ from typing import Final, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from pruner.errors import LostReplyError, MalformedReplyError, RequestError
-from pruner.registry.exchange import MAX_ERROR_BODY_BYTES, Answer, reason
+from pruner.registry.exchange import MAX_ERROR_BODY_BYTES, Answer, Headers, reason
 
 _MOST_SILENCE_BYTES: Final = 64 * 1024
 """Received without a head, a chunk or a part of a body becoming whole."""
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
         if self._status == 204:
             answer.set_result(_NO_CONTENT)
         else:
-            answer.set_result(Answer(self._status, Fields(self._fields), b"".join(self._chunks)))
+            answer.set_result(Answer(self._status, Headers(self._fields), b"".join(self._chunks)))
 
     def _fail(self, error: RequestError) -> None:
         """There will be no answer."""
@@ -205,16 +205,3 @@ class Connection(asyncio.Protocol):
         self.drop()
         if answer is not None and not answer.done():
             answer.set_exception(error)
-
-
-class Fields(dict[str, str]):
-    """The head's fields, decoded when one is asked for, in any case; the first of equal ones counts."""
-
-    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
-        super().__init__()
-        self._raw = fields
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
-        """The value of a field, or ``default``."""
-        wanted = name.lower().encode("latin-1")
-        return next((value.decode("latin-1") for key, value in self._raw if key.lower() == wanted), default)

@@ -11,6 +11,7 @@ from aiohappyeyeballs import start_connection
 
 from pruner.errors import CertificateError, ConnectError, HostNameError
 from pruner.registry.exchange import CONNECT_TIMEOUT_SECONDS, DNS_SECONDS, reason
+from pruner.registry.identity import Reach, check_addresses
 
 _ATTEMPT_DELAY_SECONDS = 0.25
 """Before the next address is tried beside the last one (RFC 8305, section 5)."""
@@ -22,8 +23,14 @@ class Dialer:
     """Connects to ``origin`` (scheme, host, port). Addresses are remembered until a connection fails."""
 
     def __init__(
-        self, origin: str, tls: ssl.SSLContext | None, timeout: float = CONNECT_TIMEOUT_SECONDS
+        self,
+        origin: str,
+        tls: ssl.SSLContext | None,
+        timeout: float = CONNECT_TIMEOUT_SECONDS,
+        *,
+        reach: Reach = Reach.LOOPBACK,
     ) -> None:
+        self._reach = reach
         parts = urlsplit(origin)
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -70,6 +77,8 @@ class Dialer:
 
     async def _resolve(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
         if not self._addresses or loop.time() - self._resolved_at > DNS_SECONDS:
-            self._addresses = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            check_addresses(self._origin, (str(item[4][0]) for item in found), self._reach)
+            self._addresses = found
             self._resolved_at = loop.time()
         return self._addresses
