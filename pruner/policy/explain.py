@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from pruner.model import Action, Decision, ReasonKind, Tag
+from pruner.policy.image_policies import ImagePolicies
 from pruner.policy.policy import Rule
-from pruner.policy.retention import ImagePolicies, decide
+from pruner.policy.retention import decide
 from pruner.policy.verdicts import VERDICT_NAMES, YES, ImageTable, explain_each
 
 

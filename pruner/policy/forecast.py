@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from pruner.model import Action, Decision, Tag
-from pruner.policy.retention import ImagePolicies, decide
+from pruner.policy.image_policies import ImagePolicies
+from pruner.policy.retention import decide
 
 DAY_MS = 86_400_000
 

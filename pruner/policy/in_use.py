@@ -47,11 +47,13 @@ class ImageUse:
         tags = list(tags)
         digests = {digest: _users(users) for digest, users in self.digests.items()}
         for tag in tags:
-            if tag.name in self.tags and tag.digest is not None:
-                digests.setdefault(tag.digest, f"{_users(self.tags[tag.name])} as '{tag.name}'")
+            if tag.name in self.tags:
+                for digest in tag.identities:
+                    digests.setdefault(digest, f"{_users(self.tags[tag.name])} as '{tag.name}'")
         parts = self._parts_in_use(tags, digests)
         nameless = any(tag.name in self.tags and tag.digest is None for tag in tags)
-        unfound = set(self.digests).difference(digest for tag in tags for digest in (tag.digest, *tag.parts))
+        shown = {digest for tag in tags for digest in (*tag.identities, *tag.parts)}
+        is_unfound = any(digest not in shown for digest in self.digests)
         found: dict[str, str] = {}
         for tag in tags:
             if tag.name in self.tags:
@@ -62,28 +64,31 @@ class ImageUse:
                 found[tag.name] = f"may be what {_users(self.any_tag)} runs: its node does not say the digest"
             elif nameless or (tag.digest is None and digests):
                 found[tag.name] = "may be an image that is in use: not all digests are known"
-            elif unfound and tag.links is None and tag.platforms is None:
-                found[tag.name] = "may be an image that is in use: what it consists of is not known"
+            elif is_unfound and tag.links is None:
+                # A list may name the digest of one platform, while nodes name that of the whole index.
+                found[tag.name] = "may be an image that is in use: a digest in use is of no listed tag"
         return found
 
     def _parts_in_use(self, tags: Iterable[Tag], digests: Mapping[str, str]) -> dict[str, str]:
         """The digests of what the tags in use consist of, each with who uses it."""
         found: dict[str, str] = {}
         for tag in tags:
-            if tag.parts and (tag.name in self.tags or tag.digest in digests):
-                users = digests.get(tag.digest or "") or _users(self.tags[tag.name])
+            if not tag.parts:
+                continue
+            users = next((digests[digest] for digest in tag.identities if digest in digests), None)
+            if users is None and tag.name in self.tags:
+                users = _users(self.tags[tag.name])
+            if users is not None:
                 found.update(dict.fromkeys(tag.parts, f"{users}, as a part of '{tag.name}'"))
         return found
 
 
 def _by_digest(tag: Tag, digests: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
-    digest, subject = tag.digest or "", tag.subject or ""
-    if digest in digests:
-        return f"its digest is in use by {digests[digest]}"
-    if digest in parts:
-        return f"its digest is in use by {parts[digest]}"
-    if subject in digests:
-        return f"belongs to a digest that is in use by {digests[subject]}"
+    for digest in tag.identities:
+        if (users := digests.get(digest) or parts.get(digest)) is not None:
+            return f"its digest is in use by {users}"
+    if tag.subject is not None and tag.subject in digests:
+        return f"belongs to a digest that is in use by {digests[tag.subject]}"
     for part in tag.parts:
         if part in digests:
             return f"a part of it is in use by {digests[part]}"

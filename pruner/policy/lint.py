@@ -8,8 +8,8 @@ from pruner import names
 from pruner.model import Tag
 from pruner.policy import patterns
 from pruner.policy.document import Document, PolicyDocument, RegexDocument, RuleDocument
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.policy import Policy
-from pruner.policy.retention import RegistryPolicies
 from pruner.policy.verdicts import ImageTable, judge
 
 _Path = tuple[str | int, ...]

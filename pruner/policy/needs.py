@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pruner.model import Tag, Target
 from pruner.policy.combined import asks_for_orphans, has_rank
 from pruner.policy.conditions import Orphaned
+from pruner.policy.image_policies import ImagePolicies
 from pruner.policy.newest import Newest
 from pruner.policy.policy import Rule
-from pruner.policy.retention import ImagePolicies
 from pruner.policy.verdicts import NO, ImageTable, judge
 from pruner.registry.base import Want, Wanted
 
@@ -31,7 +31,7 @@ def want_of(policies: ImagePolicies) -> Want:
         going = _possible(of_others, table) | {name for name in names if name in policies.targets}
         orphans = _possible(of_orphans, table)
         if not going and not orphans:
-            return Wanted(identity=False, times=(), orphans=False)
+            return Wanted(identity=False, times=(), referrers=(), orphans=False)
         times = None if ranks_within else going | _possible(ranking, table)
         return Wanted(times=times, referrers=going | orphans, orphans=bool(orphans))
 

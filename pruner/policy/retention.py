@@ -1,141 +1,24 @@
 """Deciding: (tags of an image, policies, clock) -> a decision for every tag. Pure and deterministic.
 
-The order of precedence, strongest first: a hold, being in use, a keep rule, facts that are not known, a
-digest shared with a kept tag, the fewest tags that stay, a delete rule or explicit target. What nothing
-selects stays.
+The order of precedence, strongest first: a hold; being in use; a keep rule; what ``protecting`` keeps; a
+delete rule or explicit target. A tag that nothing selects is kept, and so is one of which a rule needs a fact
+that is not known. Explicit targets do not heed ``keep_at_least``.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pruner.model import Action, Decision, Reason, ReasonKind, Tag
-from pruner.policy.combined import asks_for_orphans, asks_for_pulls, has_rank
-from pruner.policy.in_use import ImageUse
-from pruner.policy.policy import ExplicitTarget, Hold, Policy, Rule
+from pruner.policy.combined import asks_for_orphans, has_rank
+from pruner.policy.image_policies import ImagePolicies
+from pruner.policy.policy import Rule
+from pruner.policy.protecting import Terms, protect
 from pruner.policy.verdicts import YES, ImageTable, Verdicts, judge
-
-DEFAULT_KEEP_AT_LEAST: Final = 1
 
 _UNMATCHED: Final = Reason(ReasonKind.UNMATCHED, "no delete rule selects it")
 _UNKNOWN_AGE: Final = Reason(ReasonKind.UNKNOWN_AGE, "when it was last updated is not known")
-_UNKNOWN_DIGEST: Final = Reason(
-    ReasonKind.UNKNOWN_DIGEST, "its digest is not known, so it may be the same image as a kept tag"
-)
-_UNKNOWN_SIBLING: Final = Reason(
-    ReasonKind.UNKNOWN_DIGEST, "a kept tag of this image has no known digest and may be the same image"
-)
 _NO_SUBJECT: Final = Reason(ReasonKind.COSIGN, "attached to an image that no tag here names")
-
-
-def short(digest: str) -> str:
-    """A digest for people."""
-    return digest[:19]
-
-
-Selected = tuple[ExplicitTarget, bool]
-"""An explicit target, and whether its policy lets shared digests go."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePolicies:
-    """Everything that applies to one image: what the policies of its registry say of it."""
-
-    delete: tuple[tuple[Rule, bool], ...] = ()
-    """Delete rules, each with whether its policy lets shared digests go."""
-    keep: tuple[Rule, ...] = ()
-    holds: tuple[Hold, ...] = ()
-    targets: Mapping[str, Selected] = field(default_factory=dict)
-    """Explicit targets by tag name."""
-    keep_at_least: int = 0
-    matching: tuple[Policy, ...] = ()
-    takes_siblings: bool = False
-    """Whether a deletion may take along every tag of the same digest."""
-    in_use: ImageUse | None = None
-    """What of the image is in use somewhere."""
-
-    @property
-    def asks_for_pulls(self) -> bool:
-        """Whether any rule asks when a tag was last pulled."""
-        rules = (*self.keep, *(rule for rule, _ in self.delete))
-        return any(asks_for_pulls(rule.conditions) for rule in rules)
-
-
-class RegistryPolicies:
-    """The policies of one registry, indexed by what they say of an image.
-
-    ``keep_at_least`` from the command line can only make the floor of rules higher. Where a deletion
-    ``takes_siblings`` along, no policy lets a digest go that a kept tag has.
-    """
-
-    def __init__(
-        self,
-        policies: Sequence[Policy],
-        keep_at_least: int | None = None,
-        *,
-        takes_siblings: bool = False,
-    ) -> None:
-        self._takes_siblings = takes_siblings
-        self._in_use: Mapping[str, ImageUse] = {}
-        self._by_rules = [policy for policy in policies if policy.selects is not None]
-        self._holds = [hold for policy in policies for hold in policy.holds]
-        self._keep_at_least = keep_at_least
-        self._spooled = [policy for policy in policies if policy.spooled is not None]
-        self._targets: dict[str, dict[str, Selected]] = {}
-        for policy in policies:
-            for item in policy.targets:
-                of_image = self._targets.setdefault(item.target.image, {})
-                of_image.setdefault(item.target.tag, (item, self._lets_shared_go(policy)))
-        self._explicit_images = set(self._targets)
-        for policy in self._spooled:
-            if policy.spooled is not None:
-                self._explicit_images.update(policy.spooled.images(policy.registry))
-
-    def protect(self, in_use: Mapping[str, ImageUse]) -> None:
-        """From now on, what is ``in_use``, by image, stays."""
-        self._in_use = in_use
-
-    @property
-    def explicit_images(self) -> list[str]:
-        """The images that explicit targets name, sorted."""
-        return sorted(self._explicit_images)
-
-    def explicit(self, image: str) -> Mapping[str, Selected]:
-        """The explicit targets of ``image`` by tag name."""
-        found = dict(self._targets.get(image, {}))
-        for policy in self._spooled:
-            for item in policy.spooled.of(policy.registry, image) if policy.spooled else ():
-                found.setdefault(item.target.tag, (item, self._lets_shared_go(policy)))
-        return found
-
-    def _lets_shared_go(self, policy: Policy) -> bool:
-        return policy.delete_shared and not self._takes_siblings
-
-    def selects(self, image: str) -> bool:
-        """Whether any policy says anything of ``image``."""
-        return image in self._explicit_images or any(
-            policy.selects is not None and policy.selects(image) for policy in self._by_rules
-        )
-
-    def of(self, image: str) -> ImagePolicies:
-        """What the policies say of ``image``."""
-        matching = tuple(p for p in self._by_rules if p.selects is not None and p.selects(image))
-        floors = [
-            DEFAULT_KEEP_AT_LEAST if policy.limits.keep_at_least is None else policy.limits.keep_at_least
-            for policy in matching
-        ]
-        if matching and self._keep_at_least is not None:
-            floors.append(self._keep_at_least)
-        return ImagePolicies(
-            tuple((rule, self._lets_shared_go(policy)) for policy in matching for rule in policy.delete),
-            tuple(rule for policy in matching for rule in policy.keep),
-            tuple(hold for hold in self._holds if hold.image(image)),
-            self.explicit(image),
-            max(floors, default=0),
-            matching,
-            self._takes_siblings,
-            self._in_use.get(image),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +49,11 @@ class _Decider:
         self.table = table
         self.policies = policies
         self.reasons: list[Reason] = [_UNMATCHED] * len(table)
+        """Why each tag is kept, as long as it is no candidate."""
         self.candidates: dict[int, _Candidate] = {}
+        """What selects a tag for deletion, by the tag's index."""
         self.attachments = self._attachments()
-        self.linked = any(tag.links is not None for tag in table.tags)
-        self.has_platforms = any(tag.platforms for tag in table.tags)
+        """What each signature, attestation or bill of materials belongs to, by its index."""
         self.kept_attachments: set[int] = set()
         """Attachments that a keep rule or a hold protects by their own name."""
         self.ordinary = [index for index in range(len(table)) if index not in self.attachments]
@@ -184,11 +68,12 @@ class _Decider:
         self._protect_in_use()
         if self.candidates:
             self._protect_by_keep_rules()
-            self._protect_related()
-            if self._protect_the_last():
-                self._protect_related()
-            self._protect_attached()
-            self._protect_related(attached=True)
+            self._select_attached()
+            terms = Terms(self.policies.keep_at_least, self.policies.takes_siblings)
+            kept = protect(self.table.tags, self.candidates, self.table.updated, terms)
+            for index, reason in kept.items():
+                self._keep(index, reason)
+            self._explain_attached()
         return [self._decision(index, tag) for index, tag in enumerate(self.table.tags)]
 
     def _decision(self, index: int, tag: Tag) -> Decision:
@@ -296,143 +181,38 @@ class _Decider:
                 self.reasons[index] = Reason(ReasonKind.IN_USE, protected[name])
                 self.kept_attachments.add(index)
 
-    def _protect_related(self, *, attached: bool = False) -> None:
-        """Keeping one tag can endanger another, so this goes on until nothing changes.
+    def _owners(self, subject: str) -> list[int]:
+        """The tags of the manifest that an attachment belongs to."""
+        return self.table.by_identity.get(subject, [])
 
-        ``attached`` says that what goes together with its subject is decided.
-        """
-        before = -1
-        while self.candidates and len(self.candidates) != before:
-            before = len(self.candidates)
-            self._protect_shared()
-            if self.has_platforms:
-                self._protect_platforms()
-            if self.attachments or self.linked:
-                self._protect_linked(attached=attached)
-
-    def _protect_linked(self, *, attached: bool) -> None:
-        """A tag that stays keeps what it consists of, and what it belongs to; and what belongs to it."""
-        children: dict[str, str] = {}
-        subjects: dict[str, str] = {}
-        staying: dict[str | None, str] = {}
-        for index, tag in enumerate(self.table.tags):
-            if index in self.candidates:
-                continue
-            staying[tag.digest] = tag.target.tag
-            if tag.links is None:
-                continue
-            children.update(dict.fromkeys(tag.links.children, tag.target.tag))
-            if tag.links.subject is not None and (attached or index in self.kept_attachments):
-                subjects[tag.links.subject] = tag.target.tag
-        for index in list(self.candidates):
-            tag = self.table.tags[index]
-            digest, subject = tag.digest or "", self.attachments.get(index)
-            if digest in children:
-                text = f"{short(digest)} is part of '{children[digest]}', which is kept"
-            elif digest in subjects:
-                text = f"'{subjects[digest]}' belongs to {short(digest)} and is kept"
-            elif subject in staying and not self.candidates[index].explicit:
-                text = f"attached to '{staying[subject]}' ({short(subject or '')}), which is kept"
-            elif tag.links is not None and tag.links.untagged_referrers:
-                first = short(tag.links.untagged_referrers[0])
-                text = f"{first}, which no tag names, belongs to it and would stay"
-            else:
-                continue
-            self._keep(index, Reason(ReasonKind.LINKED, text))
-
-    def _protect_shared(self) -> None:
-        """The server may remove every name of a digest together with one of them."""
-        tags = self.table.tags
-        kept = [index for index in range(len(tags)) if index not in self.candidates]
-        kept_names: dict[str, str] = {}
-        for index in kept:
-            kept_names.setdefault(tags[index].digest or "", tags[index].target.tag)
-        doubtful = any(tags[index].digest is None for index in kept)
-        for index, candidate in list(self.candidates.items()):
-            digest = tags[index].digest
-            if candidate.delete_shared or not kept:
-                continue
-            if digest is None:
-                self._keep(index, _UNKNOWN_DIGEST)
-            elif digest in kept_names:
-                text = f"has the same digest as '{kept_names[digest]}', which is kept"
-                self._keep(index, Reason(ReasonKind.SHARED_DIGEST, text))
-            elif doubtful:
-                self._keep(index, _UNKNOWN_SIBLING)
-
-    def _protect_platforms(self) -> None:
-        """With a name the server may remove a manifest that an index of another name consists of."""
-        tags = self.table.tags
-        going = {tags[index].digest for index, item in self.candidates.items() if not item.delete_shared}
-        wholes: dict[str | None, str] = {}
-        for index, tag in enumerate(tags):
-            if tag.platforms and index not in self.candidates:
-                wholes.update((digest, tag.target.tag) for digest in tag.platforms if digest in going)
-        for index in [index for index in self.candidates if tags[index].digest in wholes]:
-            if not self.candidates[index].delete_shared:
-                digest = tags[index].digest
-                text = f"{short(digest or '')} is part of '{wholes[digest]}', which is kept"
-                self._keep(index, Reason(ReasonKind.SHARED_DIGEST, text))
-
-    def _protect_the_last(self) -> bool:
-        """The newest of what rules would delete stay, until enough tags do. Whether any had to."""
-        if all(candidate.explicit for candidate in self.candidates.values()):
-            return False
-        counted = len(self.table) - len(self.attachments)
-        going = sum(1 for index in self.candidates if index not in self.attachments)
-        missing = min(self.policies.keep_at_least, counted) - (counted - going)
-        if missing <= 0:
-            return False
-        # Newest first, then by name, so that equal times cannot make the result depend on anything else.
-        by_rule = [index for index, candidate in self.candidates.items() if not candidate.explicit]
-        ranked = sorted(by_rule, key=lambda i: (-(self.table.updated[i] or 0), self.table.names[i]))
-        text = f"one of the {self.policies.keep_at_least} newest tags that stay at least (keep_at_least)"
-        reason = Reason(ReasonKind.KEEP_AT_LEAST, text)
-        for index in ranked:
-            if missing <= 0:
-                break
-            if index in self.candidates:
-                missing -= self._restore(index, reason)
-        return True
-
-    def _restore(self, index: int, reason: Reason) -> int:
-        """Keep a candidate and those of its digest; how many tags more stay."""
-        self._keep(index, reason)
-        restored = 1
-        digest = self.table.tags[index].digest
-        for sibling in self.table.by_digest.get(digest or "", ()):
-            candidate = self.candidates.get(sibling)
-            if candidate is not None and not candidate.delete_shared:
-                text = f"has the same digest as '{self.table.names[index]}', which is kept"
-                self._keep(sibling, Reason(ReasonKind.SHARED_DIGEST, text))
-                restored += 1
-        return restored
-
-    def _protect_attached(self) -> None:
-        """Signatures go when the image they belong to goes by a rule, and stay otherwise."""
-        doubtful = any(
-            tag.digest is None and index not in self.candidates and index not in self.attachments
-            for index, tag in enumerate(self.table.tags)
-        )
+    def _select_attached(self) -> None:
+        """What belongs to an image that a rule deletes is deleted with it."""
         for index, subject in self.attachments.items():
             if index in self.candidates or index in self.kept_attachments:
                 continue
-            owners = self.table.by_digest.get(subject, [])
-            staying = next((i for i in owners if i not in self.candidates), None)
-            rule = next((i for i in owners if i in self.candidates and not self.candidates[i].explicit), None)
-            if not owners:
-                self.reasons[index] = _NO_SUBJECT
-            elif staying is not None:
+            owner = next((own for own in self._owners(subject) if self._goes_by_rule(own)), None)
+            if owner is None:
+                continue
+            if self.table.updated[index] is None:
+                self.reasons[index] = _UNKNOWN_AGE
+                continue
+            cause = self.candidates[owner]
+            text = f"attached to '{self.table.names[owner]}', which is deleted"
+            reason = Reason(ReasonKind.COSIGN, text, cause.reason.policy, cause.reason.source)
+            self.candidates[index] = _Candidate((reason,), False, cause.delete_shared)
+
+    def _goes_by_rule(self, index: int) -> bool:
+        return index in self.candidates and not self.candidates[index].explicit
+
+    def _explain_attached(self) -> None:
+        """Why an attachment that nothing selects is kept."""
+        for index, subject in self.attachments.items():
+            if index in self.candidates or self.reasons[index] is not _UNMATCHED:
+                continue
+            owners = self._owners(subject)
+            staying = next((owner for owner in owners if owner not in self.candidates), None)
+            if staying is not None:
                 text = f"attached to '{self.table.names[staying]}', which is kept"
                 self.reasons[index] = Reason(ReasonKind.COSIGN, text)
-            elif rule is not None and not doubtful:
-                self._attach(index, rule)
-
-    def _attach(self, index: int, owner: int) -> None:
-        cause = self.candidates[owner]
-        text = f"attached to '{self.table.names[owner]}', which goes"
-        reason = Reason(ReasonKind.COSIGN, text, cause.reason.policy, cause.reason.source)
-        if self.table.updated[index] is None:
-            self.reasons[index] = _UNKNOWN_AGE
-        else:
-            self.candidates[index] = _Candidate((reason,), False, cause.delete_shared)
+            elif not owners:
+                self.reasons[index] = _NO_SUBJECT

@@ -15,9 +15,10 @@ from pruner.errors import InputError, PolicyError
 from pruner.files import open_regular
 from pruner.model import Action, Decision, Tag, Target
 from pruner.policy import patterns
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.policy import PolicySet
 from pruner.policy.problems import problems_of
-from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.retention import decide
 from pruner.policy.test_document import TagDocument, TestDocument, TestsDocument
 from pruner.policy.yaml_source import MAX_BYTES, YamlError, read_yaml
 

@@ -26,22 +26,22 @@ class ImageTable:
         self.tags = tags
         self.now = now
         self.names = [tag.target.tag for tag in tags]
-        # A time in the future is not a time that can be relied on.
-        self.updated = [t.updated if t.updated is not None and t.updated <= now else None for t in tags]
+        # Whichever clock is wrong, nothing is newer than now.
+        self.updated = [None if t.updated is None else min(t.updated, now) for t in tags]
         self.cache: dict[Hashable, Any] = {}
         """What explaining one tag has found out about all of them; keys start with an object's id."""
         self._by_digest: dict[str, list[int]] | None = None
+        self._by_identity: dict[str, list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.tags)
 
     @property
     def pulled(self) -> list[int | None]:
-        """When each tag was last pulled; a time in the future is not known."""
+        """When each tag was last pulled, at the latest now."""
         if "pulled" not in self.cache:
             self.cache["pulled"] = [
-                tag.last_pulled if tag.last_pulled is not None and tag.last_pulled <= self.now else None
-                for tag in self.tags
+                None if tag.last_pulled is None else min(tag.last_pulled, self.now) for tag in self.tags
             ]
         found: list[int | None] = self.cache["pulled"]
         return found
@@ -56,6 +56,17 @@ class ImageTable:
                     groups[tag.digest].append(index)
             self._by_digest = dict(groups)
         return self._by_digest
+
+    @property
+    def by_identity(self) -> dict[str, list[int]]:
+        """As ``by_digest``, also by the digests of manifests where lists name other ones."""
+        if self._by_identity is None:
+            groups: defaultdict[str, list[int]] = defaultdict(list)
+            for index, tag in enumerate(self.tags):
+                for digest in tag.identities:
+                    groups[digest].append(index)
+            self._by_identity = dict(groups)
+        return self._by_identity
 
 
 class Condition(Protocol):

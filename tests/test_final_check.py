@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.engine.recheck import CONFIRMED_BY_READING, compare
+from pruner.engine.final_check import CONFIRMED_BY_READING, Before, compare
 from pruner.model import ReasonKind, Status, Tag, Target
 from pruner.plan.records import Entry, ImageRecord
 
@@ -23,7 +23,8 @@ def tag(name, digest=A, updated=1000):
 
 def compared(entries, tags, claimed=(), **record):
     """The names that are ready, and the outcome of each that is not."""
-    checked = compare(ImageRecord("acme", "web", 0, len(entries), **record), entries, tags, claimed)
+    record = ImageRecord("acme", "web", 0, len(entries), **record)
+    checked = compare(record, entries, tags, before=Before(claimed))
     assert len(checked.ready) + len(checked.ended) == len(entries)
     ended = {item.tag: outcome for item, outcome in checked.ended}
     return [item.tag for item in checked.ready], ended
@@ -76,14 +77,14 @@ def test_a_later_update_is_left_alone(planned, now):
 
 
 @pytest.mark.parametrize(
-    ("planned", "now", "stays"), [(5, 6, True), (None, 6, True), (5, 5, False), (5, None, False)]
+    ("planned", "now", "stays"), [(5, 6, True), (None, 6, True), (5, None, True), (5, 5, False)]
 )
 def test_a_later_pull_is_left_alone_where_a_rule_asks_for_pulls(planned, now, stays):
     pulled = msgspec.structs.replace(tag("a"), last_pulled=now)
     planned = [entry(1, "a", last_pulled=planned)]
     ready, ended = compared(planned, [pulled], pulls=True)
     assert (ready == []) is stays
-    assert not stays or "was pulled after the plan was made" in ended["a"].error
+    assert not stays or "pulled" in ended["a"].error
     assert compared(planned, [pulled])[0] == ["a"]
 
 
@@ -94,7 +95,7 @@ def test_the_newest_stay_when_those_that_were_to_stay_are_gone():
     ready, ended = compared(entries, there, keep_at_least=2)
     assert ready == ["c"]
     assert ended["a"].status is ended["b"].status is Status.CHANGED
-    assert "2 stay at least" in ended["b"].error
+    assert "2 newest tags that stay at least" in ended["b"].error
     assert compared(entries, [*there, tag("new", "sha256:new")], keep_at_least=1)[0] == ["a", "b", "c"]
 
 
@@ -121,7 +122,29 @@ def test_explicit_targets_and_attachments_are_no_tags_to_stay():
     assert list(ended) == ["b"]
 
 
-@pytest.mark.parametrize(("planned", "now"), [(1000, 1000), (1000, 999), (1000, None), (None, None)])
+def test_a_time_that_is_not_known_any_more_is_left_alone_where_lists_tell_times():
+    planned, there = [entry(1, "a", A, 1000)], [tag("a", A, None)]
+    assert "is not known now" in changed(planned, there, "a")
+    record = ImageRecord("acme", "web", 1, 1)
+    assert compare(record, planned, there, times_were_read=False).ready == planned
+
+
+def test_other_platforms_are_another_image():
+    planned = [msgspec.structs.replace(entry(1, "a", A), platforms=(B,))]
+    same, other = (msgspec.structs.replace(tag("a"), platforms=found) for found in ((B,), (B, C)))
+    assert compared(planned, [same])[0] == ["a"]
+    for now in (other, tag("a")):
+        assert "pushed again" in changed(planned, [now], "a")
+    assert "pushed again" in changed([entry(1, "a")], [same], "a")
+
+
+def test_another_manifest_is_another_image():
+    planned = [msgspec.structs.replace(entry(1, "a", A), manifest=B)]
+    for manifest, ready in ((B, ["a"]), (C, []), (None, [])):
+        assert compared(planned, [msgspec.structs.replace(tag("a"), manifest=manifest)])[0] == ready
+
+
+@pytest.mark.parametrize(("planned", "now"), [(1000, 1000), (1000, 999), (None, None)])
 def test_no_later_update_is_ready(planned, now):
     assert compared([entry(1, "a", A, planned)], [tag("a", A, now)])[0] == ["a"]
 
@@ -138,12 +161,12 @@ def test_what_was_missing_and_is_there_now_is_left_alone(digest):
 
 def test_a_digest_that_a_tag_outside_the_plan_has_is_left_alone():
     error = changed([entry(1, "a")], [tag("a"), tag("prod")], "a")
-    assert error == "may now be the same image as 'prod', which stays"
+    assert error == "has the same digest as 'prod', which is kept"
 
 
 def test_a_tag_of_unknown_digest_outside_the_plan_may_be_any():
-    assert "'prod'" in changed([entry(1, "a")], [tag("a"), tag("prod", None)], "a")
-    assert "'prod'" in changed([entry(1, "a", None)], [tag("a", None), tag("prod", None)], "a")
+    assert "no known digest" in changed([entry(1, "a")], [tag("a"), tag("prod", None)], "a")
+    assert "is not known" in changed([entry(1, "a", None)], [tag("a", None), tag("prod", None)], "a")
 
 
 def test_a_digest_that_another_planned_tag_has_is_ready():
@@ -172,7 +195,7 @@ def test_an_unknown_digest_that_stays_unknown_is_ready_when_nothing_is_outside()
 
 def test_an_unknown_digest_is_left_alone_beside_a_tag_outside_the_plan():
     # Deciding keeps such a tag as soon as any other stays; 'new' came after the plan.
-    assert "'new'" in changed([entry(1, "a", None)], [tag("a", None), tag("new", B)], "a")
+    assert "is not known" in changed([entry(1, "a", None)], [tag("a", None), tag("new", B)], "a")
 
 
 @pytest.mark.parametrize("moved", [entry(1, "moved", C), entry(1, "moved", None, None, missing=True)])
@@ -193,7 +216,7 @@ def test_what_is_left_alone_for_its_unknown_digest_stays_for_others_too():
     entries = [entry(1, "a", B), entry(2, "b", None)]
     ready, ended = compared(entries, [tag("a", B), tag("b", None), tag("new", C)])
     assert ready == []
-    assert "'b'" in ended["a"].error
+    assert "no known digest" in ended["a"].error
 
 
 def test_leaving_one_alone_goes_on_along_shared_digests():
