@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pruner.engine.retry import Backoff, RetryBudget, Verdict, classify_delete, classify_read
+from pruner.engine.retry import Backoff, NextStep, RetryBudget, classify_delete, classify_read
 from pruner.engine.retry_after import MAX_WAIT_SECONDS, parse_retry_after
 from pruner.errors import (
     CertificateError,
@@ -34,9 +34,9 @@ ANSWERS = [
     (429, "gateway", 410, "THROTTLED", "THROTTLED"),
     (429, "gateway", 420, "THROTTLED", "THROTTLED"),
     (413, "gateway", 430, "FAIL", "FAIL"),
-    (503, "gateway", 500, "RECHECK", "RETRY"),
-    (504, "gateway", 510, "RECHECK", "RETRY"),
-    (500, "gateway", 900, "RECHECK", "RETRY"),
+    (503, "gateway", 500, "IN_DOUBT", "RETRY"),
+    (504, "gateway", 510, "IN_DOUBT", "RETRY"),
+    (500, "gateway", 900, "IN_DOUBT", "RETRY"),
     # NCR itself
     (400, "ncr", 400, "FAIL", "FAIL"),
     (401, "ncr", 401, "STOP_CREDENTIALS", "STOP_CREDENTIALS"),
@@ -46,16 +46,16 @@ ANSWERS = [
     (404, "ncr", None, "GONE", "GONE"),
     (409, "ncr", 409, "FAIL", "FAIL"),
     (429, "ncr", 400, "THROTTLED", "THROTTLED"),
-    (500, "ncr", 500, "RECHECK", "RETRY"),
+    (500, "ncr", 500, "IN_DOUBT", "RETRY"),
     # neither: a proxy, or an empty body
     (400, "unknown", None, "FAIL", "FAIL"),
     (401, "unknown", None, "STOP_CREDENTIALS", "STOP_CREDENTIALS"),
     (401, "unknown", 210, "STOP_CREDENTIALS", "STOP_CREDENTIALS"),
     (403, "unknown", None, "STOP_REGISTRY", "STOP_REGISTRY"),
-    (404, "unknown", None, "RECHECK", "FAIL"),
+    (404, "unknown", None, "IN_DOUBT", "FAIL"),
     (404, "gateway", None, "STOP_ENDPOINT", "STOP_ENDPOINT"),
     (405, "unknown", None, "FAIL", "FAIL"),
-    (408, "unknown", None, "RECHECK", "RETRY"),
+    (408, "unknown", None, "IN_DOUBT", "RETRY"),
     (409, "unknown", None, "FAIL", "FAIL"),
     (413, "unknown", None, "FAIL", "FAIL"),
     (429, "gateway", None, "THROTTLED", "THROTTLED"),
@@ -63,17 +63,17 @@ ANSWERS = [
     (429, "unknown", 400, "THROTTLED", "THROTTLED"),
     (404, "oci", "MANIFEST_UNKNOWN", "GONE", "GONE"),
     (404, "oci", "NAME_UNKNOWN", "GONE", "GONE"),
-    (404, "oci", "BLOB_UNKNOWN", "RECHECK", "FAIL"),
+    (404, "oci", "BLOB_UNKNOWN", "IN_DOUBT", "FAIL"),
     (401, "oci", "UNAUTHORIZED", "STOP_CREDENTIALS", "STOP_CREDENTIALS"),
     (403, "oci", "DENIED", "STOP_REGISTRY", "STOP_REGISTRY"),
     (405, "oci", "UNSUPPORTED", "STOP_REGISTRY", "STOP_REGISTRY"),
     (405, "unknown", None, "FAIL", "FAIL"),
     (429, "oci", "TOOMANYREQUESTS", "THROTTLED", "THROTTLED"),
-    (500, "unknown", None, "RECHECK", "RETRY"),
-    (502, "unknown", None, "RECHECK", "RETRY"),
-    (503, "unknown", None, "RECHECK", "RETRY"),
-    (504, "unknown", None, "RECHECK", "RETRY"),
-    (599, "unknown", None, "RECHECK", "RETRY"),
+    (500, "unknown", None, "IN_DOUBT", "RETRY"),
+    (502, "unknown", None, "IN_DOUBT", "RETRY"),
+    (503, "unknown", None, "IN_DOUBT", "RETRY"),
+    (504, "unknown", None, "IN_DOUBT", "RETRY"),
+    (599, "unknown", None, "IN_DOUBT", "RETRY"),
 ]
 
 
@@ -85,16 +85,16 @@ def answer_id(answer):
 def test_answers(answer):
     status, layer, code, for_delete, for_read = answer
     error = ResponseError(status, layer, code)
-    assert classify_delete(error) is Verdict[for_delete]
-    assert classify_read(error) is Verdict[for_read]
+    assert classify_delete(error) is NextStep[for_delete]
+    assert classify_read(error) is NextStep[for_read]
 
 
 def test_codes_are_not_statuses():
     # Code 400 is the quota of a 429, code 200 a failed login, code 500 a 503.
-    assert classify_delete(ResponseError(400, "gateway", 410)) is Verdict.FAIL
-    assert classify_delete(ResponseError(401, "gateway", 400)) is Verdict.STOP_CREDENTIALS
-    assert classify_delete(ResponseError(403, "gateway", 300)) is Verdict.STOP_REGISTRY
-    assert classify_delete(ResponseError(503, "gateway", 400)) is Verdict.RECHECK
+    assert classify_delete(ResponseError(400, "gateway", 410)) is NextStep.FAIL
+    assert classify_delete(ResponseError(401, "gateway", 400)) is NextStep.STOP_CREDENTIALS
+    assert classify_delete(ResponseError(403, "gateway", 300)) is NextStep.STOP_REGISTRY
+    assert classify_delete(ResponseError(503, "gateway", 400)) is NextStep.IN_DOUBT
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_codes_are_not_statuses():
         (ConnectError("refused"), "RETRY", "RETRY"),
         (CertificateError("expired"), "STOP_ENDPOINT", "STOP_ENDPOINT"),
         (RedirectError("elsewhere"), "STOP_ENDPOINT", "STOP_ENDPOINT"),
-        (LostReplyError("reset"), "RECHECK", "RETRY"),
-        (MalformedReplyError("html"), "RECHECK", "RETRY"),
-        (RequestError("something"), "RECHECK", "FAIL"),
+        (LostReplyError("reset"), "IN_DOUBT", "RETRY"),
+        (MalformedReplyError("html"), "IN_DOUBT", "RETRY"),
+        (RequestError("something"), "IN_DOUBT", "FAIL"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
 def test_without_an_answer(error, for_delete, for_read):
-    assert classify_delete(error) is Verdict[for_delete]
-    assert classify_read(error) is Verdict[for_read]
+    assert classify_delete(error) is NextStep[for_delete]
+    assert classify_read(error) is NextStep[for_read]
 
 
 def test_a_success_that_confirms_nothing_is_looked_at_again():
-    assert classify_delete(Deletion(204, confirmed=True)) is Verdict.DONE
-    assert classify_delete(Deletion(200, confirmed=False)) is Verdict.RECHECK
+    assert classify_delete(Deletion(204, confirmed=True)) is NextStep.DONE
+    assert classify_delete(Deletion(200, confirmed=False)) is NextStep.IN_DOUBT
 
 
 CODES = st.none() | st.integers(-999, 9999) | st.sampled_from(["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "DENIED"])
@@ -126,13 +126,13 @@ CODES = st.none() | st.integers(-999, 9999) | st.sampled_from(["MANIFEST_UNKNOWN
 def test_what_no_answer_may_ever_mean(status, layer, code):
     error = ResponseError(status, layer, code)
     verdict, read = classify_delete(error), classify_read(error)
-    assert verdict is not Verdict.DONE
-    assert verdict is not Verdict.RETRY, (
+    assert verdict is not NextStep.DONE
+    assert verdict is not NextStep.RETRY, (
         "an answered DELETE is sent again only after reading, or when refused"
     )
     says_gone = layer == "ncr" or (layer == "oci" and code in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN"))
-    assert (verdict is Verdict.GONE) == (status == 404 and says_gone)
-    assert read not in (Verdict.DONE, Verdict.RECHECK)
+    assert (verdict is NextStep.GONE) == (status == 404 and says_gone)
+    assert read not in (NextStep.DONE, NextStep.IN_DOUBT)
 
 
 # Waiting

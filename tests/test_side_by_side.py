@@ -97,7 +97,7 @@ def test_images_that_wait_for_the_first_one_are_bounded_by_their_tags(tags, ahea
             begun_before_first.append(reader.begun)
 
     async def work():
-        await list_everything({"acme": reader}, take, 8)
+        await list_everything({"acme": reader}, take, lambda _: 8)
 
     run(work())
     assert taken == sorted(taken)
@@ -218,7 +218,7 @@ def test_a_listing_is_let_go_before_the_next_one_is_waited_for():
     def take(listing):
         most.append(len(alive))
 
-    run(list_everything({"acme": Lists(1)}, take, 20))
+    run(list_everything({"acme": Lists(1)}, take, lambda _: 20))
     assert len(most) == 100
     # Those that came together wait for their turn in ``take``; those of the turn before are gone.
     assert max(most) <= 21

@@ -5,7 +5,8 @@ import hashlib
 from collections import Counter
 
 from pruner.engine.manifest_store import ManifestStore
-from pruner.engine.undo import Restored, Undoer
+from pruner.engine.undo import PUTS, Restored, Undoer
+from pruner.errors import TryAgainError
 from pruner.model import Target
 from pruner.registry.base import KeptManifest
 
@@ -33,7 +34,7 @@ class Door:
     async def has_blob(self, image, digest):
         return True
 
-    async def put(self, image, reference, kept):
+    async def put(self, image, reference, kept, *, once=False):
         self.putting[kept.digest] += 1
         assert self.putting[kept.digest] == 1, "two at once"
         assert not any(self.putting[child] for child in kept.children), "a part is being put"
@@ -63,3 +64,45 @@ async def test_what_tags_have_in_common_is_put_by_one_at_a_time(tmp_path):
     assert {outcome.status for outcome in outcomes} == {Restored.RESTORED}
     assert door.puts[part.digest] <= len(wholes) + 1
     assert all(door.there[target.tag] == digest for target, digest in tags)
+
+
+class Busy(Door):
+    """A registry that refuses to take a tag at first; ``meanwhile`` is what the tag points to by then."""
+
+    def __init__(self, refusals, meanwhile=None):
+        super().__init__()
+        self._refusals = refusals
+        self._meanwhile = meanwhile
+
+    async def put(self, image, reference, kept, *, once=False):
+        if not once or self._refusals == 0:
+            await super().put(image, reference, kept)
+            return
+        self._refusals -= 1
+        if self._meanwhile is not None:
+            self.there[reference] = self._meanwhile
+        raise TryAgainError("HTTP 503")
+
+
+async def put_back(tmp_path, door):
+    kept = manifest("web")
+    store = ManifestStore.create(tmp_path / "manifests", ["lab"])
+    await store.add([kept])
+    outcome = await Undoer({"lab": door}, store).restore(Target("lab", "web", "v1"), kept.digest)
+    store.close()
+    return outcome.status, door.there.get("v1") == kept.digest
+
+
+async def test_a_tag_that_is_pushed_between_two_attempts_is_left_alone(tmp_path):
+    pushed = manifest("pushed").digest
+    assert await put_back(tmp_path, Busy(1, pushed)) == (Restored.CONFLICT, False)
+
+
+async def test_an_attempt_that_was_carried_out_without_an_answer_is_restored(tmp_path):
+    assert await put_back(tmp_path, Busy(1, manifest("web").digest)) == (Restored.RESTORED, True)
+
+
+async def test_putting_back_is_tried_again_so_often(tmp_path):
+    assert await put_back(tmp_path, Busy(PUTS - 1)) == (Restored.RESTORED, True)
+    (tmp_path / "other").mkdir()
+    assert await put_back(tmp_path / "other", Busy(PUTS)) == (Restored.FAILED, False)

@@ -10,11 +10,11 @@ from pruner.registry.base import TagDeleter, TagReader
 class RegistryAccess:
     """Reader, deleter and gate of a registry.
 
-    ``rechecker`` reads like ``reader``, but also while a run is stopping: what was sent must be accounted
+    ``drain_reader`` reads like ``reader``, but also while a run is stopping: what was sent must be accounted
     for.
     """
 
     reader: TagReader
-    rechecker: TagReader
+    drain_reader: TagReader
     deleter: TagDeleter
     gate: Gate

@@ -58,19 +58,23 @@ class Gate:
         """Whether the server has answered anything so far."""
         return self.accepted_at is not None or self.refusals > 0
 
-    async def acquire(self, *, essential: bool = False) -> float:
+    async def acquire(self, *, essential: bool = False, first: bool = False) -> float:
         """Wait for a slot; the moment (clock seconds) at which it was granted.
 
         After ``close`` only ``essential`` requests pass, those that find out what became of a DELETE;
-        others raise GateClosedError.
+        others raise GateClosedError. ``first`` is for a DELETE whose tag has just been looked at: it does
+        not queue behind others, or the look would be old by the time of the DELETE.
         """
         if self.closed and not essential:
             raise GateClosedError
         now = self._clock()
-        if not self._waiters and (wait := self._try(now)) <= 0.0:
+        if (first or not self._waiters) and (wait := self._try(now)) <= 0.0:
             return now
         future = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
+        if first:
+            self._waiters.appendleft(future)
+        else:
+            self._waiters.append(future)
         if essential:
             self._essential.add(future)
         if len(self._waiters) == 1:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Final, NoReturn, TypeVar
 
 from pruner.engine.gate import Gate
-from pruner.engine.retry import Backoff, Verdict, classify_read
+from pruner.engine.retry import Backoff, NextStep, classify_read
 from pruner.engine.retry_after import parse_retry_after
 from pruner.errors import (
     CredentialsError,
@@ -55,18 +55,18 @@ class Governor:
             try:
                 result = await send()
             except RequestError as error:
-                verdict = classify_read(error)
-                report_to_gate(self.gate, verdict, error, sent_at, self._wall_clock())
-                if verdict not in (Verdict.RETRY, Verdict.THROTTLED):
-                    raise_stop(verdict, error)
+                step = classify_read(error)
+                report_to_gate(self.gate, step, error, sent_at, self._wall_clock())
+                if step not in (NextStep.RETRY, NextStep.THROTTLED):
+                    raise_stop(step, error)
                 self._check_throttled(began, error)
                 if isinstance(error, HostNameError) and not self.gate.heard:
                     # A name that is mistyped is not found later either.
-                    raise_stop(verdict, error)
-                failures += verdict is Verdict.RETRY
+                    raise_stop(step, error)
+                failures += step is NextStep.RETRY
                 if failures >= self._backoff.attempts:
-                    raise_stop(verdict, error)
-                if verdict is Verdict.RETRY:
+                    raise_stop(step, error)
+                if step is NextStep.RETRY:
                     await self._sleep(self._backoff.delay(failures, self._dice.random()))
             except BaseException:
                 self.gate.abandoned(sent_at)
@@ -83,15 +83,15 @@ class Governor:
             raise UnreachableError(f"every request was refused for {minutes:.0f} minutes: {error}") from None
 
 
-def report_to_gate(gate: Gate, verdict: Verdict, error: RequestError, sent_at: float, now: float) -> None:
+def report_to_gate(gate: Gate, step: NextStep, error: RequestError, sent_at: float, now: float) -> None:
     """Tell the gate how a request ended; ``now`` in epoch seconds."""
     response = error if isinstance(error, ResponseError) else None
     retry_after = None if response is None else parse_retry_after(response.retry_after, now)
-    if verdict is Verdict.THROTTLED:
+    if step is NextStep.THROTTLED:
         gate.refused(sent_at, retry_after)
     elif response is not None and response.status == 503:
         gate.overloaded(sent_at, retry_after)
-    elif verdict is Verdict.RETRY or (verdict is Verdict.RECHECK and _is_server_trouble(error)):
+    elif step is NextStep.RETRY or (step is NextStep.IN_DOUBT and _is_server_trouble(error)):
         gate.failed(sent_at)
     else:
         gate.accepted(sent_at)
@@ -101,19 +101,19 @@ def _is_server_trouble(error: RequestError) -> bool:
     return not isinstance(error, ResponseError) or error.status >= 500
 
 
-def raise_stop(verdict: Verdict, error: RequestError) -> NoReturn:
+def raise_stop(step: NextStep, error: RequestError) -> NoReturn:
     """Raise what ends a command because of ``error``, in a sentence that says what to do."""
-    if verdict is Verdict.STOP_CREDENTIALS and isinstance(error, ResponseError):
+    if step is NextStep.STOP_CREDENTIALS and isinstance(error, ResponseError):
         raise CredentialsError(credentials_sentence(error)) from None
-    if verdict is Verdict.STOP_REGISTRY:
+    if step is NextStep.STOP_REGISTRY:
         raise CredentialsError(permission_sentence(error, "read")) from None
-    if verdict is Verdict.STOP_QUOTA:
+    if step is NextStep.STOP_QUOTA:
         raise QuotaError(quota_sentence(error)) from None
-    if verdict is Verdict.STOP_ENDPOINT and isinstance(error, ResponseError):
+    if step is NextStep.STOP_ENDPOINT and isinstance(error, ResponseError):
         raise UnreachableError(wrong_endpoint_sentence(error)) from None
     if isinstance(error, MalformedReplyError):
         raise error
-    if not isinstance(error, ResponseError) or verdict is Verdict.RETRY:
+    if not isinstance(error, ResponseError) or step is NextStep.RETRY:
         raise UnreachableError(str(error)) from None
     raise error
 

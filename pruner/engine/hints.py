@@ -8,9 +8,10 @@ import msgspec
 
 from pruner.engine.pacer import Hint
 from pruner.errors import InputError
-from pruner.files import atomic_file
+from pruner.files import atomic_file, read_bytes
 
 _FILE: Final = "rates.json"
+_MAX_BYTES: Final = 1 << 20
 OF_LIMIT: Final = 0.97
 """A run starts at this share of a limit that was found: the server may have changed."""
 OF_PASSED: Final = 0.5
@@ -24,7 +25,8 @@ class _Found(msgspec.Struct, frozen=True):
 
 def _read(state: Path) -> dict[str, _Found]:
     try:
-        return msgspec.json.decode((state / _FILE).read_bytes(), type=dict[str, _Found])
+        text = read_bytes(str(state / _FILE), _MAX_BYTES)
+        return msgspec.json.decode(text, type=dict[str, _Found])
     except (OSError, msgspec.MsgspecError):
         # A hint that cannot be read is no hint; the pacer finds the rate by itself.
         return {}

@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from pruner import names
 from pruner.errors import ExitCode, InputError, PrunerError
-from pruner.files import open_private
+from pruner.files import check_regular, open_private, open_regular
 from pruner.model import Outcome, Status
 
 VERSION: Final = 1
@@ -36,12 +36,33 @@ _Seq = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", tag_field="type", omit_defaults=True):
-    """A session of the run begins: the first, or a resumed one. ``at`` in epoch milliseconds."""
+    """A session of the run begins: the first, or a resumed one. ``at`` in epoch milliseconds.
+
+    ``run`` and ``plan`` (the SHA-256 over its lines) say whose journal this is. Both are empty in journals of
+    earlier versions of the program.
+    """
 
     version: int
     at: int
     pid: int
     tool: str
+    run: str = ""
+    plan: str = ""
+
+
+class Owner(NamedTuple):
+    """Whose journal is expected: the run, and the SHA-256 of its plan."""
+
+    run: str
+    plan: str
+
+    def check(self, start: Start) -> None:
+        """JournalDamagedError for a session of another run, or of another plan."""
+        if start.run and (start.run, start.plan) != self:
+            raise JournalDamagedError(
+                f"the journal of run {self.run} is of another run ({names.printable(start.run, 60)}) or of "
+                f"another plan, so what was done cannot be told; make a new plan and run that"
+            )
 
 
 class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False):
@@ -53,8 +74,9 @@ class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="type", gc=False
 class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type", omit_defaults=True, gc=False):
     """How plan entry ``seq`` ended.
 
-    ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again. A shard that is
-    started again also does so with ``failed``; what its journal says last holds.
+    ``unknown`` and ``not_attempted`` are not final: a resumed run takes the entry up again. The latter also
+    stands for a DELETE that was refused, so that its claim does not hold any more; another may follow. A
+    shard that is started again also takes up what ``failed``; what its journal says last holds.
     """
 
     seq: _Seq
@@ -154,6 +176,9 @@ def _drop_torn_line(path: Path) -> None:
     """Cut a last line that was not written whole, so that the next line does not continue it."""
     if not path.exists() and not path.is_symlink():
         return
+    if not path.is_symlink():
+        # A pipe would be waited for.
+        check_regular(path)
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
@@ -167,7 +192,7 @@ def _drop_torn_line(path: Path) -> None:
 def read_journal(path: Path) -> Iterator[Line]:
     """The lines of a journal; a torn last line is dropped, JournalDamagedError for any other damage."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
                 if not line.endswith(b"\n"):
                     if file.read(1):
@@ -242,16 +267,20 @@ class Progress:
         self.last: Line | None = None
 
     @classmethod
-    def of(cls, path: Path, *, tries_failed_again: bool = False) -> "Progress":
-        """Read a journal; one that does not exist says nothing."""
-        lines = read_journal(path) if path.exists() else ()
-        return cls.after(lines, tries_failed_again=tries_failed_again)
+    def of(cls, path: Path, *, tries_failed_again: bool = False, owner: Owner | None = None) -> "Progress":
+        """Read a journal, which has to be that of ``owner``; one that does not exist says nothing."""
+        lines = read_journal(path) if path.exists() or path.is_symlink() else ()
+        return cls.after(lines, tries_failed_again=tries_failed_again, owner=owner)
 
     @classmethod
-    def after(cls, lines: Iterable[Line], *, tries_failed_again: bool = False) -> "Progress":
+    def after(
+        cls, lines: Iterable[Line], *, tries_failed_again: bool = False, owner: Owner | None = None
+    ) -> "Progress":
         """What the lines of a journal say."""
         progress = cls()
         for line in lines:
+            if owner is not None and isinstance(line, Start):
+                owner.check(line)
             progress._take(line)
         if not tries_failed_again:
             progress.done.update(progress._failed)
@@ -260,10 +289,11 @@ class Progress:
     def _take(self, line: Line) -> None:
         if isinstance(line, Done):
             self._failed.discard(line.seq)
+            if line.outcome.status in (Status.FAILED, Status.NOT_ATTEMPTED):
+                # It was refused, or found to be there: what deletes it later is not this run.
+                self.claimed.discard(line.seq)
             if line.outcome.status is Status.FAILED:
                 self._failed.add(line.seq)
-                # It was found to be there: what takes it away later is somebody else.
-                self.claimed.discard(line.seq)
             elif line.outcome.status not in NOT_FINAL and not self.done.add(line.seq):
                 raise JournalDamagedError(f"entry {line.seq} ends twice in the journal")
         elif isinstance(line, Claim):

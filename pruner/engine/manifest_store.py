@@ -1,14 +1,14 @@
 """The manifests of what a run deletes, in its directory: each digest once, compressed, on the disk.
 
-An SQLite file, format version 1. Whoever waits for ``add`` waits until the disk has it; those who wait at the
-same time share one write.
+An SQLite file, format version 2; version 1 does not note what tags pointed to. ``add`` returns when the disk
+has it; calls that wait at the same time share one write.
 """
 
 import hashlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +19,11 @@ import msgspec
 from pruner.engine.journal import JournalWriteError
 from pruner.errors import InputError
 from pruner.files import open_private
+from pruner.model import Target
 from pruner.registry.base import KeptManifest
 
-VERSION: Final = 1
+VERSION: Final = 2
+_READABLE: Final = (1, 2)
 _SCHEMA: Final = (
     """
     CREATE TABLE IF NOT EXISTS manifests (
@@ -29,6 +31,7 @@ _SCHEMA: Final = (
     ) WITHOUT ROWID
     """,
     "CREATE TABLE IF NOT EXISTS registries (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID",
 )
 
 
@@ -48,9 +51,11 @@ class ManifestStore:
         self._path = path
         self._writer = _connected(path)
         self._reader = _connected(path)
-        self._waiting: dict[str, KeptManifest] = {}
+        self._waiting: dict[str, KeptManifest | str] = {}
+        """What is to be written: manifests by digest, and digests by tag."""
         self._writing = anyio.Lock()
         self._broken: JournalWriteError | None = None
+        self._has_tags = True
 
     @classmethod
     def create(cls, path: Path, registries: Iterable[str] = ()) -> "ManifestStore":
@@ -76,8 +81,9 @@ class ManifestStore:
             store._reader.execute("SELECT digest FROM manifests LIMIT 1").fetchone()
         except sqlite3.Error as error:
             raise InputError(f"{path} cannot be read: {error}") from None
-        if version != VERSION:
+        if version not in _READABLE:
             raise InputError(f"{path} has format version {version}; this program knows {VERSION}")
+        store._has_tags = version >= 2
         return store
 
     def close(self) -> None:
@@ -111,26 +117,39 @@ class ManifestStore:
             raise InputError(f"{self._path} is damaged: the bytes of {digest} are others")
         return KeptManifest(digest, media_type, content, known.children, known.blobs, known.subject)
 
+    def digest_of(self, target: Target) -> str | None:
+        """The manifest that a tag pointed to, where a list names another digest; None if none was noted."""
+        if not self._has_tags:
+            return None
+        row = self._row("SELECT digest FROM tags WHERE name = ?", str(target))
+        return None if row is None else str(row[0])
+
+    async def note(self, target: Target, digest: str) -> None:
+        """Note what a tag points to; returns when the disk has it. JournalWriteError as for ``add``."""
+        await self._add({str(target): digest})
+
     async def add(self, manifests: Iterable[KeptManifest]) -> None:
         """Keep ``manifests``; returns when the disk has them. JournalWriteError if it does not take them."""
-        mine = {manifest.digest: manifest for manifest in manifests}
+        await self._add({manifest.digest: manifest for manifest in manifests})
+
+    async def _add(self, mine: Mapping[str, KeptManifest | str]) -> None:
         self._waiting |= mine
         async with self._writing:
             # Whoever had the lock before may have written them as well, or failed to.
             if self._broken is not None:
                 raise self._broken
-            if not any(digest in self._waiting for digest in mine):
+            if not any(key in self._waiting for key in mine):
                 return
             batch, self._waiting = self._waiting, {}
             self._broken = JournalWriteError(f"{self._path} was not written")
             try:
-                await anyio.to_thread.run_sync(self._write, list(batch.values()))
+                await anyio.to_thread.run_sync(self._write, batch)
             except sqlite3.Error as error:
                 self._broken = JournalWriteError(f"{self._path} cannot be written: {error}")
                 raise self._broken from None
             self._broken = None
 
-    def _write(self, batch: list[KeptManifest]) -> None:
+    def _write(self, batch: Mapping[str, KeptManifest | str]) -> None:
         rows = [
             (
                 item.digest,
@@ -138,10 +157,13 @@ class ManifestStore:
                 zlib.compress(item.data),
                 msgspec.json.encode(_Links(item.children, item.blobs, item.subject)).decode(),
             )
-            for item in batch
+            for item in batch.values()
+            if isinstance(item, KeptManifest)
         ]
+        tags = [(name, item) for name, item in batch.items() if isinstance(item, str)]
         with self._writer:
             self._writer.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?)", rows)
+            self._writer.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?)", tags)
 
     def _row(self, query: str, digest: str) -> tuple[Any, ...] | None:
         try:
@@ -165,7 +187,7 @@ def _prepare(path: Path, registries: Iterable[str]) -> None:
     (version,) = file.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise OSError(None, f"it has format version {version}; this program knows {VERSION}")
-    if version == 0:
+    if version < VERSION:
         with file:
             for statement in _SCHEMA:
                 file.execute(statement)

@@ -13,29 +13,34 @@ from pruner.errors import (
     ConnectError,
     LostReplyError,
     MalformedReplyError,
+    NamesNotDeletedError,
     RedirectError,
     RequestError,
     ResponseError,
-    TagMovedError,
 )
 from pruner.registry.base import Deletion
 from pruner.registry.ncr import protocol
 from pruner.registry.oci import protocol as oci
 
 
-class Verdict(Enum):
+class NextStep(Enum):
     """What to do after an attempt."""
 
     DONE = auto()
+    ACCEPTED = auto()
+    """The registry has taken the request and may still be at it; look later whether the tag is gone."""
     GONE = auto()
-    MOVED = auto()
-    """It is another image now; nothing was sent."""
+    """The registry says that it has no such tag."""
+    BY_DIGEST = auto()
+    """This registry deletes no tags by their names: delete the manifest."""
     RETRY = auto()
     """It did not happen; try again later."""
     THROTTLED = auto()
     """The server refused to look at it; slow down, then try again."""
-    RECHECK = auto()
-    """It may have happened; read before saying anything."""
+    NOT_READY = auto()
+    """The whole registry takes no deletions for a while; wait, then try again."""
+    IN_DOUBT = auto()
+    """It may have happened; read the tag before saying anything."""
     FAIL = auto()
     STOP_REGISTRY = auto()
     STOP_CREDENTIALS = auto()
@@ -44,60 +49,73 @@ class Verdict(Enum):
 
 
 _STATUS: Final = {
-    401: Verdict.STOP_CREDENTIALS,
-    403: Verdict.STOP_REGISTRY,
-    404: Verdict.RECHECK,
-    408: Verdict.RECHECK,
-    429: Verdict.THROTTLED,
+    401: NextStep.STOP_CREDENTIALS,
+    403: NextStep.STOP_REGISTRY,
+    404: NextStep.IN_DOUBT,
+    408: NextStep.IN_DOUBT,
+    424: NextStep.NOT_READY,
+    429: NextStep.THROTTLED,
 }
-_BY_LAYER_AND_CODE: Final[dict[tuple[int, str, int | str], Verdict]] = {
-    (401, "gateway", protocol.GATEWAY_PERMISSION_DENIED): Verdict.STOP_REGISTRY,
-    (429, "gateway", protocol.GATEWAY_QUOTA_EXCEEDED): Verdict.STOP_QUOTA,
-    (404, "oci", oci.MANIFEST_UNKNOWN): Verdict.GONE,
-    (404, "oci", oci.NAME_UNKNOWN): Verdict.GONE,
+_BY_LAYER_AND_CODE: Final[dict[tuple[int, str, int | str], NextStep]] = {
+    (401, "gateway", protocol.GATEWAY_PERMISSION_DENIED): NextStep.STOP_REGISTRY,
+    (429, "gateway", protocol.GATEWAY_QUOTA_EXCEEDED): NextStep.STOP_QUOTA,
+    (409, "gateway", protocol.RESOURCE_NOT_READY): NextStep.NOT_READY,
+    (404, "oci", oci.MANIFEST_UNKNOWN): NextStep.GONE,
+    (404, "oci", oci.NAME_UNKNOWN): NextStep.GONE,
 }
 _BY_LAYER: Final = {
-    (404, "ncr"): Verdict.GONE,
-    (404, "gateway"): Verdict.STOP_ENDPOINT,
-    (405, "oci"): Verdict.STOP_REGISTRY,
+    (404, "ncr"): NextStep.GONE,
+    (404, "gateway"): NextStep.STOP_ENDPOINT,
+    (405, "oci"): NextStep.STOP_REGISTRY,
 }
 
 
-def classify_delete(result: Deletion | RequestError) -> Verdict:
+def classify_delete(result: Deletion | RequestError) -> NextStep:
     """What the result of one DELETE means."""
     if isinstance(result, Deletion):
-        return Verdict.DONE if result.confirmed else Verdict.RECHECK
+        return _classify_success(result)
     if isinstance(result, ResponseError):
         return _classify_response(result)
-    if isinstance(result, TagMovedError):
-        return Verdict.MOVED
+    if isinstance(result, NamesNotDeletedError):
+        return NextStep.BY_DIGEST
     if isinstance(result, CertificateError | RedirectError):
-        return Verdict.STOP_ENDPOINT
+        return NextStep.STOP_ENDPOINT
     if isinstance(result, ConnectError):
-        return Verdict.RETRY
-    return Verdict.RECHECK
+        return NextStep.RETRY
+    return NextStep.IN_DOUBT
 
 
-def classify_read(error: RequestError) -> Verdict:
+def _classify_success(deletion: Deletion) -> NextStep:
+    if deletion.accepted:
+        return NextStep.ACCEPTED
+    return NextStep.DONE if deletion.confirmed else NextStep.IN_DOUBT
+
+
+def was_refused(step: NextStep) -> bool:
+    """Whether it is certain that a DELETE with this result was not carried out."""
+    return step not in (NextStep.DONE, NextStep.ACCEPTED, NextStep.IN_DOUBT)
+
+
+def classify_read(error: RequestError) -> NextStep:
     """What a failed GET means: reading again is always safe, so nothing needs a re-check."""
     if isinstance(error, ResponseError):
-        verdict = _classify_response(error)
-        if verdict is Verdict.RECHECK:
-            return Verdict.FAIL if error.status == 404 else Verdict.RETRY
-        return verdict
+        step = _classify_response(error)
+        if step is NextStep.IN_DOUBT:
+            return NextStep.FAIL if error.status == 404 else NextStep.RETRY
+        return NextStep.RETRY if step is NextStep.NOT_READY else step
     if isinstance(error, CertificateError | RedirectError):
-        return Verdict.STOP_ENDPOINT
+        return NextStep.STOP_ENDPOINT
     retryable = isinstance(error, ConnectError | LostReplyError | MalformedReplyError)
-    return Verdict.RETRY if retryable else Verdict.FAIL
+    return NextStep.RETRY if retryable else NextStep.FAIL
 
 
-def _classify_response(error: ResponseError) -> Verdict:
+def _classify_response(error: ResponseError) -> NextStep:
     exact = _BY_LAYER_AND_CODE.get((error.status, error.layer, error.code or 0))
     by_layer = exact or _BY_LAYER.get((error.status, error.layer))
     by_status = by_layer or _STATUS.get(error.status)
     if by_status is not None:
         return by_status
-    return Verdict.RECHECK if error.status >= 500 else Verdict.FAIL
+    return NextStep.IN_DOUBT if error.status >= 500 else NextStep.FAIL
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pruner.plan.file import Plan
 from pruner.plan.shards import Shard
 
 STATE_VARIABLE: Final = "PRUNER_STATE_DIR"
+CLOCK_TOLERANCE_SECONDS: Final = 300.0
 _RUN_ID: Final = re.compile(
     r"(?P<group>[0-9]{8}T[0-9]{9}Z-[0-9a-f]{4,12})(?:-(?P<number>[0-9]{1,4})of(?P<of>[0-9]{1,4}))?"
 )
@@ -164,8 +166,18 @@ def find_run(state: Path, run_id: str | None) -> RunDirectory:
     return matching[0]
 
 
-def latest_run(runs: list[RunDirectory]) -> RunDirectory:
-    """The last of runs; InputError if it is one of several shards of a plan: any of them may be meant."""
+def latest_run(runs: list[RunDirectory], now: float | None = None) -> RunDirectory:
+    """The last of runs, by the clock at ``now`` (epoch seconds; by default the present).
+
+    InputError if it is one of several shards of a plan, any of which may be meant, or if there are only runs
+    that begin later than now: which of those was the last cannot be told.
+    """
+    latest = _stamp((time.time() if now is None else now) + CLOCK_TOLERANCE_SECONDS)
+    runs, later = [run for run in runs if run.group[:19] <= latest], runs
+    if not runs:
+        raise InputError(
+            f"{later[-1].run_id} is a run of a time yet to come, by this machine's clock; name the run to use"
+        )
     shards = [run for run in runs if run.group == runs[-1].group]
     if len(shards) > 1:
         raise InputError(

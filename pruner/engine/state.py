@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from pruner.engine.gate import Gate
-from pruner.model import Outcome, Status, StopKind
+from pruner.errors import StopKind
+from pruner.model import Outcome, Status
 
 
 @dataclass(slots=True)
@@ -16,12 +17,14 @@ class RunStats:
     total: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
     retries: int = 0
+    accepted: int = 0
+    """Deletions that the registry has accepted, and that are not confirmed yet."""
     bytes_deleted: int = 0
 
     @property
     def done(self) -> int:
-        """How many targets have ended."""
-        return self.statuses.total()
+        """How many targets have ended, or were accepted."""
+        return self.statuses.total() + self.accepted
 
     def take(self, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -61,7 +64,8 @@ class RunState:
         """Whether targets of ``registry`` may still be taken."""
         return self.stop_kind is None and registry not in self.stopped_registries
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the moment the run stops."""
+    async def sleep(self, seconds: float) -> bool:
+        """Wait, but not beyond the moment the run stops; whether it stops."""
         with anyio.move_on_after(seconds):
             await self.stopping.wait()
+        return self.stop_kind is not None

@@ -14,7 +14,7 @@ import msgspec
 
 from pruner.engine.keeping import Keeper, KeepError
 from pruner.engine.manifest_store import ManifestStore
-from pruner.errors import InputError, RequestError, UnreachableError
+from pruner.errors import InputError, RequestError, TryAgainError, UnreachableError
 from pruner.model import Target
 from pruner.registry.base import KeptManifest, ManifestDoor
 
@@ -22,6 +22,8 @@ MOST_SUBJECTS: Final = 10
 """A signature of a signature, and so on."""
 MOST_UNREACHABLE: Final = 5
 """In a row: then the server is down, and not a single tag in trouble."""
+PUTS: Final = 10
+"""How often one tag is put before that is given up."""
 
 
 class Restored(StrEnum):
@@ -129,9 +131,10 @@ class Undoer:
             return UndoOutcome(target, digest, Restored.BLOBS_GONE, why, now)
         if now is not None and not self._dry_run:
             # What --force takes the name from is kept as well.
-            await Keeper(self._doors, self._store).keep(target, now)
-        if not self._dry_run and (problem := await self._put(door, target, parts)) is not None:
-            return UndoOutcome(target, digest, Restored.FAILED, problem, now)
+            await Keeper(self._doors, self._store).keep_manifest(target, now)
+        if not self._dry_run:
+            await self._put_parts(door, target, parts[:-1])
+            return await self._put(door, target, parts[-1], now)
         return UndoOutcome(target, digest, Restored.RESTORED, before=now)
 
     def _parts(self, digest: str) -> list[KeptManifest]:
@@ -154,14 +157,34 @@ class Undoer:
                 return blob
         return None
 
-    async def _put(self, door: ManifestDoor, target: Target, parts: list[KeptManifest]) -> str | None:
-        """Put the parts and then the whole; what is wrong afterwards, or None."""
-        *children, whole = parts
-        for child in children:
-            async with self._alone_with(child):
-                if not await door.has(target.image, child.digest):
-                    await door.put(target.image, child.digest, child)
+    async def _put_parts(self, door: ManifestDoor, target: Target, parts: list[KeptManifest]) -> None:
+        """Put back what an index consists of, where it is not there."""
+        for part in parts:
+            async with self._alone_with(part):
+                if not await door.has(target.image, part.digest):
+                    await door.put(target.image, part.digest, part)
+
+    async def _put(
+        self, door: ManifestDoor, target: Target, whole: KeptManifest, before: str | None
+    ) -> UndoOutcome:
+        """Put the tag back, unless it has been pushed since it was looked at."""
         async with self._alone_with(whole):
-            await door.put(target.image, target.tag, whole)
+            for attempt in range(1, PUTS + 1):
+                # The name is looked at again right before each: what came before took its time.
+                now = await door.digest_of(target)
+                if now == whole.digest and attempt > 1:
+                    break
+                if now != before:
+                    why = f"it was pushed meanwhile, and points to {now or 'nothing'} now"
+                    return UndoOutcome(target, whole.digest, Restored.CONFLICT, why, now)
+                try:
+                    await door.put(target.image, target.tag, whole, once=True)
+                    break
+                except TryAgainError as error:
+                    if attempt == PUTS:
+                        return UndoOutcome(target, whole.digest, Restored.FAILED, str(error), before)
         now = await door.digest_of(target)
-        return None if now == whole.digest else f"it points to {now or 'nothing'} after it was put back"
+        if now != whole.digest:
+            why = f"it points to {now or 'nothing'} after it was put back"
+            return UndoOutcome(target, whole.digest, Restored.FAILED, why, before)
+        return UndoOutcome(target, whole.digest, Restored.RESTORED, before=before)

@@ -53,7 +53,11 @@ class UndoJournal:
 
 
 def may_be_gone(journal: Path) -> SeqSet:
-    """The entries of a run that it deleted, or may have: those without a clear end as well."""
+    """The entries of a run that it deleted, or may have deleted.
+
+    Those are the ones whose DELETE was begun and not refused, if they did not end as something else: a tag
+    that was ``gone`` after an answer without a clear meaning may have been deleted by this run.
+    """
     found = SeqSet()
     for line in read_journal(journal):
         if isinstance(line, Claim):
@@ -61,6 +65,6 @@ def may_be_gone(journal: Path) -> SeqSet:
         elif isinstance(line, Done):
             if line.outcome.status in (Status.DELETED, Status.UNKNOWN):
                 found.add(line.seq)
-            else:
+            elif line.outcome.status is not Status.GONE:
                 found.discard(line.seq)
     return found

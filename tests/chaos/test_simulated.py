@@ -32,6 +32,12 @@ def play(seeds, saw):
     saw(f"{stops['killed']} crashes in them", 1)
 
 
+@pytest.mark.rows(5)
+@pytest.mark.parametrize("seed", [107_300, 110_160, 116_754])
+def test_a_disk_that_is_full_while_an_image_is_listed_again_stops_the_run(seed):
+    Simulation(seed, strict=False).run()
+
+
 @pytest.mark.rows(1, 2, 5, 9, 10, 16, 18, 20, 24, 25, 26, 27, 30)
 @pytest.mark.parametrize("batch", range(8))
 def test_every_simulated_history_keeps_the_promises(saw, batch):
