@@ -60,12 +60,16 @@ def image_detail_fields(registry: Registry, image: Image) -> dict[str, Any]:
 
 
 def tag_fields(registry: str, image: str, tag: Tag) -> dict[str, Any]:
-    """Return one item of a tag list, which is also the detail of a tag."""
+    """Return one item of a tag list, which is also the detail of a tag.
+
+    As NCR's documents of API v3 say, ``digest`` is that of the platform that represents the tag, and never
+    that of an index.
+    """
     image_id = crc32(f"{registry}/{image}".encode())
     platforms = tag.platforms or (Platform("amd64", "linux", tag.digest, tag.size, OCI_MANIFEST),)
     return {
         "name": tag.name,
-        "digest": tag.digest,
+        "digest": _representative(platforms).digest,
         "full_size": tag.size,
         "id": crc32(tag.name.encode(), image_id),
         "image_id": image_id,
@@ -76,6 +80,12 @@ def tag_fields(registry: str, image: str, tag: Tag) -> dict[str, Any]:
         "v2": True,
         "images": [_platform_fields(tag, platform) for platform in platforms],
     }
+
+
+def _representative(platforms: Sequence[Platform]) -> Platform:
+    """Return the platform for linux/amd64, else the first."""
+    amd64 = (item for item in platforms if (item.os, item.architecture) == ("linux", "amd64"))
+    return next(amd64, platforms[0])
 
 
 def _platform_fields(tag: Tag, platform: Platform) -> dict[str, Any]:

@@ -38,16 +38,11 @@ class _Maker:
         digest = self.digest(build or name)
         number = int(digest[7:13], 16)
         size = 40_000_000 + number * 3
-        two = number % 5 == 0
+        media_type = OCI_MANIFEST if number % 2 else DOCKER_MANIFEST
+        digests = {"amd64": digest, "arm64": self.digest(f"{build or name}/arm64")} if number % 5 == 0 else {}
         platforms = tuple(
-            Platform(
-                architecture,
-                "linux",
-                self.digest(f"{build or name}/{architecture}"),
-                size // 2,
-                OCI_MANIFEST if number % 2 else DOCKER_MANIFEST,
-            )
-            for architecture in (("amd64", "arm64") if two else ())
+            Platform(architecture, "linux", of_platform, size // 2, media_type)
+            for architecture, of_platform in digests.items()
         )
         pulled_ms = None if pulled is None else self._at(pulled)
         return Tag(name, digest, size, self._at(age_days), pulled_ms, platforms)

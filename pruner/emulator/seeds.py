@@ -101,7 +101,10 @@ def _tag(entry: Mapping[str, Any], image: str, now_ms: int) -> Tag:
     if "age_days" in entry:
         updated = now_ms - round(float(entry["age_days"]) * DAY_MS)
     pulled = entry.get("last_pulled")
-    platforms = tuple(_platform(item, digest, size) for item in entry.get("platforms") or ())
+    listed = entry.get("platforms") or ()
+    # An inventory names the digests of a tag beside its own; the own one is of a platform as well.
+    own = (digest,) if listed and isinstance(listed[0], str) else ()
+    platforms = tuple(_platform(item, digest, size) for item in (*own, *listed))
     return Tag(name, digest, size, updated, None if pulled is None else _milliseconds(pulled), platforms)
 
 
