@@ -37,9 +37,10 @@ from pruner.errors import (
     PrunerError,
     QuotaError,
     RefusedError,
+    StopKind,
     UnreachableError,
 )
-from pruner.model import Action, Outcome, Reason, ReasonKind, Status, StopKind, Tag, Target
+from pruner.model import Action, Outcome, Reason, ReasonKind, Status, Tag, Target
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import Guards
 from pruner.plan.inventory_file import InventoryFile

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
+
+from pruner import names
 from pruner.app.connections import Connections
-from pruner.app.executing import Helper, StopAt, execute
+from pruner.app.deadline import before
+from pruner.app.executing import Helper, StopAt, execute, locked, progress_of
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
 from pruner.app.places import endpoint_asked_for
 from pruner.app.proving import Proved, prove_again
 from pruner.app.saying import Say
+from pruner.clock import running_clock
 from pruner.engine.history import planned_before
 from pruner.engine.journal import Progress
 from pruner.engine.presence import Presence, presence
@@ -22,13 +27,15 @@ from pruner.errors import ExitCode, InputError, PrunerError, RefusedError
 from pruner.files import atomic_file, private_folder
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import check_age, check_growth
-from pruner.plan.inventory import check_registries
 from pruner.plan.settings import check_endpoint, settings_of
 from pruner.plan.shards import Shard, write_shard
 from pruner.policy.in_use import InUse
 from pruner.report.summary import exit_code
 from pruner.report.text import counted
 from pruner.report.write import Report, write_report
+from pruner.tasks import in_thread_if_long
+
+_SHOWN = 3
 
 
 class ReportError(PrunerError):
@@ -95,11 +102,12 @@ async def apply_plan(plan: Plan, options: ApplyOptions, talk: Say, shard: Shard 
             return await _apply_shard(plan, shard, run, proved, options, talk)
         with plan.path.open("rb") as source, atomic_file(run.plan) as copy:
             shutil.copyfileobj(source, copy)
-        own = open_plan(run.plan, allow_edited=plan.edits.altered)
+        own = await in_thread_if_long(
+            plan.entries_left, lambda: open_plan(run.plan, allow_edited=plan.edits.altered)
+        )
         if own.entries_left:
             check_grown(own, run, options.state, options.max_growth)
-        await ask(options.consent, own)
-        return await _connected(own, run, proved, options, talk)
+        return await _connected(own, run, proved, options, talk, asks=True)
     finally:
         if shard is None:
             forget_unused(run)
@@ -131,17 +139,18 @@ async def _apply_shard(
 ) -> Ended:
     """Begin the shard's run, or go on with it, or say that it is complete."""
     own = _own_plan(plan, shard, run)
-    progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
+    progress = progress_of(run, own)
     left = own.entries_left - progress.done.count
+    said = None
     if progress.sessions:
-        talk.say(f"Shard {shard}, run {run.run_id}: {counted(left, 'target')} of {own.entries_left:,} left")
+        said = f"Shard {shard}, run {run.run_id}: {counted(left, 'target')} of {own.entries_left:,} left"
         if left == 0:
+            talk.say(said)
             return report_on(own, run, _report_folder(run, options))
     else:
         # Guards are about the whole plan, whatever it is cut into.
         check_grown(plan, run, options.state, options.max_growth)
-        await ask(options.consent, own)
-    return await _connected(own, run, proved, options, talk)
+    return await _connected(own, run, proved, options, talk, said, asks=said is None)
 
 
 def _own_plan(plan: Plan, shard: Shard, run: RunDirectory) -> Plan:
@@ -162,19 +171,28 @@ async def resume_run(run: RunDirectory, options: ApplyOptions, talk: Say) -> End
 
     InputError for a run that was never confirmed, RefusedError for one that was undone or is too old.
     """
-    progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
-    if not progress.sessions:
-        # Its plan may be whole and yet one that somebody was still to confirm, or that a guard refused.
-        raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it anew")
+    plan = open_plan(run.plan, allow_edited=True) if run.journal.exists() else None
+    progress = Progress() if plan is None else progress_of(run, plan)
+    if plan is None or not progress.sessions:
+        # Its plan may be whole and yet one that was still to be confirmed, or that a guard refused.
+        raise InputError(f"run {run.run_id} never began: its plan was not confirmed; start it again")
     _check_not_undone(run)
-    plan = open_plan(run.plan, allow_edited=True)
     proved = check_plan(plan, options)
     left = plan.entries_left - progress.done.count
     if left == 0:
-        talk.say(f"Run {run.run_id} is complete: nothing left to do")
+        said = f"Run {run.run_id} is complete: nothing left to do ({what_of(plan)})"
     else:
-        talk.say(f"Run {run.run_id}: {counted(left, 'target')} of {plan.entries_left:,} left")
-    return await _connected(plan, run, proved, options, talk)
+        targets = counted(left, "target")
+        said = f"Run {run.run_id}: {targets} of {plan.entries_left:,} left ({what_of(plan)})"
+    return await _connected(plan, run, proved, options, talk, said)
+
+
+def what_of(plan: Plan) -> str:
+    """The registries and the policy files of a plan, for people."""
+    registries = ", ".join(sorted(plan.header.registries))
+    files = ", ".join(names.printable(name, 60) for name in plan.header.policy_files[:_SHOWN])
+    more = " …" if len(plan.header.policy_files) > _SHOWN else ""
+    return f"registry {registries}; policy {files or 'on the command line'}{more}"
 
 
 def _check_not_undone(run: RunDirectory) -> None:
@@ -183,18 +201,36 @@ def _check_not_undone(run: RunDirectory) -> None:
 
 
 async def _connected(
-    plan: Plan, run: RunDirectory, proved: Proved | None, options: ApplyOptions, talk: Say
+    plan: Plan,
+    run: RunDirectory,
+    proved: Proved | None,
+    options: ApplyOptions,
+    talk: Say,
+    said: str | None = None,
+    *,
+    asks: bool = False,
 ) -> Ended:
-    """Execute over connections of one's own, sharing what the account may send with other shards."""
-    left = check_again(plan, proved, options)
+    """Execute over connections of its own, sharing what the account may send with other shards.
+
+    ``said`` is what the caller is told first, after where requests go; ``asks`` for consent before anything
+    is sent.
+    """
     settings = settings_of(plan.header.registries)
     with _among_shards(run, options) as present:
         async with Connections(
             options.connection, settings, talk, state=options.state, presence=present
         ) as connections:
-            await connections.sharing.take_part()
-            in_use = await connect(connections, plan, proved)
-            return await carry_out(connections, plan, run, options, talk, in_use, left)
+            connections.resolve(sorted(plan.header.registries))
+            if said is not None:
+                talk.say(said)
+            with locked(connections, options.state, run):
+                if asks:
+                    await ask(options.consent, plan)
+                left = check_again(plan, proved, options)
+                with before(options.execution.deadline):
+                    await connections.sharing.take_part()
+                    in_use = await connect(connections, plan, proved)
+                return await carry_out(connections, plan, run, options, talk, in_use, left)
 
 
 def _among_shards(run: RunDirectory, options: ApplyOptions) -> AbstractContextManager[Presence | None]:
@@ -209,7 +245,7 @@ async def connect(connections: Connections, plan: Plan, proved: Proved | None = 
     of its tags would look as if they were gone.
     """
     await connections.open(sorted(plan.header.registries))
-    places = await check_registries(connections.readers())
+    places = await connections.check_registries()
     return {} if proved is None else proved.in_use(connections.facts(places), places.others)
 
 
@@ -225,9 +261,15 @@ async def carry_out(
     """Execute a plan and write the report; for ``proof_seconds`` at most, as long as the proof holds."""
     helpers = list(options.helpers)
     if proof_seconds is not None:
-        helpers.append(StopAt(proof_seconds, "what is in use was read too long ago by now: look it up again"))
-    await execute(connections, plan, run, options.state, options.execution, talk, in_use, helpers)
-    return report_on(plan, run, _report_folder(run, options))
+        ends_at = running_clock() + proof_seconds
+        why = "what is in use was read too long ago by now: read it again"
+        helpers.append(StopAt(lambda: ends_at - running_clock(), why))
+    await execute(connections, plan, run, options.execution, talk, in_use, helpers)
+    # A run that has ended is reported on, whoever loses patience.
+    with anyio.CancelScope(shield=True):
+        folder = _report_folder(run, options)
+        ended = await in_thread_if_long(plan.entries_left, report_on, plan, run, folder)
+    return ended  # noqa: RET504 - for mypy a scope may end without it
 
 
 def _report_folder(run: RunDirectory, options: ApplyOptions) -> Path | None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -15,11 +16,16 @@ from pruner.app.places import (
     NcrPlace,
     OciPlace,
     Place,
+    announce,
     check_apart,
+    check_host,
     endpoint_asked_for,
     ncr_door_of,
     place_of,
     pulled_from,
+    scope_of_host,
+    scopes_of,
+    takes_ncr_key,
     with_limits,
     with_oci,
 )
@@ -29,15 +35,17 @@ from pruner.engine.access import RegistryAccess
 from pruner.engine.gate import Gate
 from pruner.engine.governor import Governor
 from pruner.engine.hints import rate_hint, save_rate
+from pruner.engine.lock import LockScope
 from pruner.engine.pacing import AdaptivePacer
 from pruner.engine.presence import Presence
 from pruner.engine.retry import Backoff
 from pruner.plan.in_use import with_places
-from pruner.plan.inventory import Places
+from pruner.plan.inventory import Places, check_registries
 from pruner.plan.records import RegistryFacts
 from pruner.policy.policy import RegistrySettings
 from pruner.registry.clients import new_client, proxy_for
 from pruner.registry.exchange import JSON_HEADERS, HttpClient
+from pruner.registry.identity import Reach
 from pruner.registry.ncr.client import TAGS_AT_ONCE, NcrDeleter, NcrReader
 from pruner.registry.ncr.credentials import CredentialSource, default_configure_path
 from pruner.registry.ncr.endpoint import EXPERIMENTAL_REGIONS
@@ -52,6 +60,8 @@ if TYPE_CHECKING:
 DEFAULT_RATE = float("inf")
 DEFAULT_CONCURRENCY = 64
 """At 30 ms enough for 2,000 requests per second; the pacer finds where the server allows less."""
+WAIT_FOR_TURN_SECONDS = 5.0
+"""A worker waits no longer than about this for its turn under a declared rate."""
 
 
 class _Sends(Protocol):
@@ -89,11 +99,14 @@ class Connections:
         self._open: dict[Place, _Connection] = {}
         self._gates: list[tuple[Place, Gate]] = []
         self._places: dict[str, Place] = {}
+        """Where each registry is that was resolved."""
+        self._announced: set[Place] = set()
         self._stack = AsyncExitStack()
         self._room = Room(TAGS_AT_ONCE)
         self._manifests: KnownManifests | None = None
         self._doors: dict[str, NcrDoor] = {}
-        self._linked: dict[str, RegistryAccess] = {}
+        self._access: dict[str, RegistryAccess] = {}
+        """Of each registry that is open."""
         self._warned: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -123,23 +136,47 @@ class Connections:
     def _limit(self, place: Place, gate: Gate) -> None:
         pacer = gate.pacer
         assert isinstance(pacer, AdaptivePacer)
-        pacer.limit_to(self._rate(place), self._in_flight)
+        pacer.limit_to(self._rate(place), self._in_flight(place))
 
-    @property
-    def _in_flight(self) -> int:
-        """Most requests in flight of this process: its part of what was declared."""
-        declared = self._declared_concurrency
-        return self.concurrency if declared is None else max(1, declared // self.sharing.parts)
+    def _in_flight(self, place: Place) -> int:
+        """Most requests in flight of this process at an endpoint: its part of what was declared."""
+        declared = self._declared_concurrency(place)
+        return DEFAULT_CONCURRENCY if declared is None else max(1, declared // self.sharing.parts)
+
+    def resolve(self, registries: Iterable[str]) -> None:
+        """Find out where ``registries`` are, and say so where it is not NCR; nothing is sent.
+
+        InputError where nothing says where a registry is, or where two of them are the same.
+        """
+        for registry in registries:
+            self._places[registry] = self._place(registry)
+        check_apart(self.lock_scopes())
+        for place in dict.fromkeys(self._places.values()):
+            if place not in self._announced:
+                announce(place, self._options, self._talk)
+                self._announced.add(place)
 
     async def open(self, registries: list[str]) -> dict[str, RegistryAccess]:
         """Access to each of ``registries``; InputError or CredentialsError when that cannot be had."""
-        for registry in registries:
-            self._places[registry] = self._place(registry)
-        check_apart(self._places)
+        self.resolve(registries)
         for place in dict.fromkeys(self._places.values()):
             if place not in self._open:
                 self._open[place] = await self._connect(place)
-        return {registry: self._access(registry, place) for registry, place in self._places.items()}
+        for registry, place in self._places.items():
+            if registry not in self._access:
+                self._access[registry] = await self._access_to(registry, place)
+        return dict(self._access)
+
+    async def check_registries(self) -> Places:
+        """Where the images of everything that is open are pulled from.
+
+        UnknownRegistryError for a registry that the account does not have, InputError where two registries
+        turn out to be the same.
+        """
+        places = await check_registries(self.readers())
+        hosts = [scope_of_host(name, host) for name, found in places.ours.items() for host in found]
+        check_apart([*self.lock_scopes(), *hosts])
+        return places
 
     async def open_default(self) -> RegistryAccess:
         """Access to the endpoint that the command line names, for no registry in particular."""
@@ -147,6 +184,7 @@ class Connections:
         if named:
             return (await self.open([named]))[named]
         place = self._place("")
+        announce(place, self._options, self._talk)
         self._open[place] = await self._connect(place)
         return self._open[place].access
 
@@ -168,13 +206,13 @@ class Connections:
         if place.region in EXPERIMENTAL_REGIONS:
             self._talk.warn(f"region {place.region} is experimental: its endpoint is not documented")
         self._warn_of_way(place.at.origin, "one that rewrites %2F breaks every signature (HTTP 401)")
-        client = self._client(place.at.origin, JSON_HEADERS)
+        client = self.client(place.at.origin, JSON_HEADERS)
         self._stack.push_async_callback(client.close)
         transport = Transport(client, place.at, credentials, timeout=self._options.timeout)
         gate, governor, essential = self._governed(place, current.access_key)
         reader = NcrReader(transport, governor, self._room)
-        rechecker = NcrReader(transport, essential)
-        access = RegistryAccess(reader, rechecker, NcrDeleter(transport), gate)
+        drain_reader = NcrReader(transport, essential)
+        access = RegistryAccess(reader, drain_reader, NcrDeleter(transport), gate)
         return _Connection(access, transport, current.access_key, credentials=credentials)
 
     async def _connect_oci(self, place: OciPlace) -> _Connection:
@@ -183,41 +221,61 @@ class Connections:
         registries = [name for name, own in self._places.items() if own == place]
         opened = await OciConnection.find(place, registries, self._env, self._talk)
         self._warn_of_way(place.at.origin, "it sees the login unless the registry is https")
-        transport = opened.open(self._client, self._options.timeout, self._stack)
+        transport = opened.open(self, self._stack)
         gate, *governors = self._governed(place, opened.account)
         access = opened.access(transport, gate, (governors[0], governors[1]), self._known())
         return _Connection(access, transport, opened.account, opened.door(transport, governors[0]))
 
     async def open_doors(self, registries: Iterable[str]) -> "dict[str, ManifestDoor]":
-        """Where single manifests of open ``registries`` are read and put back; InputError if nobody says."""
-        return {
-            registry: self._open[self._places[registry]].door or self._ncr_door(registry).manifests
-            for registry in registries
-        }
+        """Where single manifests of open ``registries`` are read and put back.
 
-    def _ncr_door(self, registry: str) -> "NcrDoor":
+        InputError where that is not known, UnreachableError where nothing answers.
+        """
+        doors: dict[str, ManifestDoor] = {}
+        for registry in registries:
+            connection = self._open[self._places[registry]]
+            if connection.door is not None:
+                doors[registry] = connection.door
+                continue
+            door = await self._ncr_door(registry)
+            # Before anything is asked or deleted: retrying it for each tag would take for ever.
+            await door.manifests.check_reachable()
+            doors[registry] = door.manifests
+        return doors
+
+    def names_platforms(self, registry: str) -> bool:
+        """Whether lists of a registry name the digest of a platform, and not always that of the manifest."""
+        return isinstance(self._places[registry], NcrPlace)
+
+    async def _ncr_door(self, registry: str) -> "NcrDoor":
         if registry not in self._doors:
             from pruner.app.oci_connection import NcrDoor
 
             connection = self._open[self._places[registry]]
             assert connection.credentials is not None
             place = ncr_door_of(registry, self._options, self._settings)
-            self._talk.say(f"Manifests of {registry}: {place.at}")
+            check_host(place.at.origin, self._options)
+            key = connection.credentials.current if takes_ncr_key(place.at, self._options) else None
+            self._talk.say(
+                f"Manifests of {registry}: {place.at}"
+                f"{'' if key is not None else ', which is not NCR and does not get its key'}"
+            )
             _, governor, _ = self._governed(place, connection.account)
-            key, timeout = connection.credentials.current, self._options.timeout
-            self._doors[registry] = NcrDoor(place, key, governor, self._client, timeout, self._stack)
+            self._doors[registry] = await NcrDoor.find(
+                registry, place, key, governor, self, self._stack, self._env
+            )
         return self._doors[registry]
 
-    def _access(self, registry: str, place: Place) -> RegistryAccess:
+    async def _access_to(self, registry: str, place: Place) -> RegistryAccess:
         """What the engine needs of a registry; of NCR with what its manifests tell, if a policy asks."""
         access = self._open[place].access
         own = self._settings.get(registry)
         if own is None or not own.graph:
             return access
-        if registry not in self._linked:
-            linked = self._ncr_door(registry).linked(access.reader, self._known(), self._talk)
-            self._linked[registry] = replace(access, reader=linked)
-        return self._linked[registry]
+        door = await self._ncr_door(registry)
+        reader = door.linked(access.reader, self._known(), self._talk)
+        drain_reader = door.linked(access.drain_reader, self._known(), self._talk)
+        return replace(access, reader=reader, drain_reader=drain_reader)
 
     def _known(self) -> "KnownManifests":
         """What was read of manifests before."""
@@ -234,19 +292,30 @@ class Connections:
         if proxy_for(origin, self._env):
             self._talk.warn(f"a proxy is used; {proxied}")
 
-    def _client(self, origin: str, common: Mapping[str, str]) -> HttpClient:
+    @property
+    def timeout(self) -> float:
+        """Seconds for one attempt."""
+        return self._options.timeout
+
+    def allow(self, origin: str) -> None:
+        """Raise RefusedError for an origin that no login may be sent to."""
+        check_host(origin, self._options)
+
+    def client(self, origin: str, common: Mapping[str, str], reach: Reach = Reach.LOOPBACK) -> HttpClient:
+        """A client of an origin, whose requests all have the same headers, up to a reach."""
         return new_client(
             origin,
             ca_bundle=self._options.ca_bundle,
             proxy=proxy_for(origin, self._env),
             env=self._env,
             common=common,
+            reach=reach,
         )
 
     def _governed(self, place: Place, account: str) -> tuple[Gate, Governor, Governor]:
         """A gate, and what reads through it: while all is well, and also while a run is stopping."""
         hint = None if self._state is None else rate_hint(self._state, str(place.at), account)
-        pacer = AdaptivePacer(self._rate(place), self.concurrency, hint)
+        pacer = AdaptivePacer(self._rate(place), self._concurrency_at(place), hint)
         gate = Gate(pacer, asyncio.get_running_loop().time)
         self._limit(place, gate)
         self._gates.append((place, gate))
@@ -261,22 +330,34 @@ class Connections:
         declared = [item.requests_per_second for item in self._at(place) if item.requests_per_second]
         return (self._options.rate or min(declared, default=DEFAULT_RATE)) / self.sharing.parts
 
-    @property
-    def _declared_concurrency(self) -> int | None:
-        declared = [item.concurrency for item in self._settings.values() if item.concurrency]
+    def _declared_concurrency(self, place: Place) -> int | None:
+        declared = [item.concurrency for item in self._at(place) if item.concurrency]
         return self._options.concurrency or min(declared, default=None)
 
-    @property
-    def concurrency(self) -> int:
-        """Most requests in flight, those of others who share it included."""
-        return self._declared_concurrency or DEFAULT_CONCURRENCY
+    def _concurrency_at(self, place: Place) -> int:
+        """Most requests in flight at an endpoint, those of others who share it included."""
+        return self._declared_concurrency(place) or DEFAULT_CONCURRENCY
 
-    def lanes(self, registries: Iterable[str]) -> list[list[str]]:
-        """``registries`` by the connection that they share."""
+    def concurrency_of(self, registry: str) -> int:
+        """Most requests in flight at the endpoint of a registry."""
+        return self._concurrency_at(self._places[registry])
+
+    def workers_of(self, registry: str) -> int:
+        """How many deletions are under way at the endpoint of a registry.
+
+        No more than a declared rate lets out in a few seconds: a checked tag must not wait long for its turn.
+        """
+        place = self._places[registry]
+        rate = self._rate(place)
+        most = self._concurrency_at(place)
+        return most if rate == float("inf") else min(most, max(1, ceil(rate * WAIT_FOR_TURN_SECONDS)))
+
+    def lanes(self, registries: Iterable[str]) -> dict[str, list[str]]:
+        """``registries`` by the connection that they share, each by the first of them."""
         found: dict[Place, list[str]] = {}
         for registry in registries:
             found.setdefault(self._places[registry], []).append(registry)
-        return list(found.values())
+        return {names[0]: names for names in found.values()}
 
     def remember_rates(self) -> None:
         """Keep what the pacers found for the next run."""
@@ -300,19 +381,15 @@ class Connections:
 
     def readers(self) -> "dict[str, TagReader]":
         """The reader of each registry."""
-        return {registry: self._access(registry, place).reader for registry, place in self._places.items()}
+        return {registry: access.reader for registry, access in self._access.items()}
 
-    def lock_scopes(self) -> list[tuple[str, str, str]]:
-        """Endpoint, account and registry of everything that is open.
-
-        What an OCI registry is called is nobody else's business, nor who logs in: its place is what counts.
-        """
-        return [self._lock_scope(registry, place) for registry, place in self._places.items()]
-
-    def _lock_scope(self, registry: str, place: Place) -> tuple[str, str, str]:
-        if isinstance(place, OciPlace):
-            return str(place.at), "", place.at.host
-        return str(place.at), self._open[place].account, registry
+    def lock_scopes(self) -> list[LockScope]:
+        """What everything that was resolved is, whoever logs in and however it is called."""
+        return [
+            scope
+            for registry, place in self._places.items()
+            for scope in scopes_of(registry, place, self._settings.get(registry), self._options)
+        ]
 
     @property
     def gates(self) -> list[Gate]:

@@ -18,12 +18,11 @@ from pruner.app.options import ExecutionOptions
 from pruner.app.saying import Say
 from pruner.engine.executor import Executor, ExecutorSettings
 from pruner.engine.gate import Gate, GateTotals
-from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Progress, Start, Tick
+from pruner.engine.journal import VERSION, End, Journal, JournalWriteError, Owner, Progress, Start, Tick
 from pruner.engine.lock import registry_locks, run_lock
 from pruner.engine.runs import RunDirectory
 from pruner.engine.state import RunState
-from pruner.errors import RefusedError, ShardBusyError
-from pruner.model import StopKind
+from pruner.errors import RefusedError, ShardBusyError, StopKind
 from pruner.plan.file import Plan
 from pruner.policy.in_use import InUse
 from pruner.tasks import task_group
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from pruner.engine.keeping import Keeper
 
 TICK_SECONDS = 1.0
+LOOKED_AT_SECONDS = 5.0
+"""So often it is seen whether the time is over: timers stand still while the machine sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +51,42 @@ class Helper(Protocol):
         """Watch the run, or end it."""
 
 
+@contextmanager
+def locked(connections: Connections, state_dir: Path, run: RunDirectory) -> Iterator[None]:
+    """Hold the locks of all that was resolved; RefusedError names the run that holds one of them."""
+    shared_by = None if run.shard is None else f"{run.group} in {run.shard.of} shards"
+    with registry_locks(state_dir, connections.lock_scopes(), run.run_id, shared_by=shared_by):
+        yield
+
+
 async def execute(
     connections: Connections,
     plan: Plan,
     run: RunDirectory,
-    state_dir: Path,
     options: ExecutionOptions,
     talk: Say,
     in_use: InUse | None = None,
     helpers: Sequence[Helper] = (),
 ) -> None:
-    """Delete what is left of the plan. Everything worth knowing afterwards is in the run's journal."""
+    """Delete what is left of the plan, whose registries are locked.
+
+    Everything worth knowing afterwards is in the run's journal.
+    """
     access = await connections.open(sorted(plan.header.registries))
-    scopes = connections.lock_scopes()
-    shared_by = None if run.shard is None else f"{run.group} in {run.shard.of} shards"
-    locks = registry_locks(state_dir, scopes, run.run_id, shared_by=shared_by)
-    with ExitStack() as stack, locks, run_lock(run) as held:
+    with ExitStack() as stack, run_lock(run) as held:
         if not held:
             raise _busy(run)
         keeper = await _keeper(connections, plan, run, stack, options)
-        progress = Progress.of(run.journal, tries_failed_again=run.tries_failed_again)
+        progress = progress_of(run, plan)
         state = RunState(connections.gates)
         state.stats.total = plan.entries_left - progress.done.count
         sent = _Sent(connections)
-        with _session(run, state, sent, options) as journal, anyio.CancelScope() as scope:
+        with _session(run, plan, state, sent, options) as journal, anyio.CancelScope() as scope:
             executor = Executor(
                 access,
                 state,
                 journal,
-                ExecutorSettings(workers=connections.concurrency),
+                ExecutorSettings(connections.workers_of, largest_image=plan.largest),
                 dice=Random(),  # noqa: S311 - jitter, not a secret
                 keeper=keeper,
                 in_use=in_use,
@@ -89,11 +97,18 @@ async def execute(
                     await group.start(helper, working)
                 group.start_soon(_tick, journal, state, sent)
                 group.start_soon(connections.sharing.keep_parts)
-                images = [plan.images_of(lane) for lane in connections.lanes(plan.starts)]
-                await executor.run(images, progress)
+                lanes = connections.lanes(plan.starts)
+                await executor.run({name: plan.images_of(lane) for name, lane in lanes.items()}, progress)
                 group.cancel_scope.cancel()
         if scope.cancelled_caught:
             talk.warn("cancelled: what was in flight is unknown until the run is resumed")
+
+
+def progress_of(run: RunDirectory, plan: Plan) -> Progress:
+    """What the journal of a run says so far; JournalDamagedError for the journal of another run or plan."""
+    return Progress.of(
+        run.journal, tries_failed_again=run.tries_failed_again, owner=Owner(run.run_id, plan.sha256)
+    )
 
 
 class _Sent:
@@ -119,10 +134,13 @@ class _Sent:
 
 
 @contextmanager
-def _session(run: RunDirectory, state: RunState, sent: _Sent, options: ExecutionOptions) -> Iterator[Journal]:
+def _session(
+    run: RunDirectory, plan: Plan, state: RunState, sent: _Sent, options: ExecutionOptions
+) -> Iterator[Journal]:
     """The journal of the run, which says when this session begins, and how it ends."""
     journal = Journal(run.journal, durable=options.durable)
-    journal.write(Start(VERSION, int(time.time() * 1000), os.getpid(), __version__))
+    now = int(time.time() * 1000)
+    journal.write(Start(VERSION, now, os.getpid(), __version__, run.run_id, plan.sha256))
     # That the plan was confirmed outlasts even a loss of power: without it, resume does nothing.
     journal.sync()
     try:
@@ -158,12 +176,13 @@ async def _keeper(
 
     store = ManifestStore.create(run.manifests, registries)
     stack.callback(store.close)
-    return Keeper(await connections.open_doors(sorted(store.registries)), store)
+    doors = await connections.open_doors(sorted(store.registries))
+    return Keeper(doors, store, {name for name in doors if connections.names_platforms(name)})
 
 
 def _deadline(options: ExecutionOptions) -> list[Helper]:
-    seconds = options.deadline
-    return [] if seconds is None else [StopAt(seconds, f"the deadline of {seconds:.0f} s has passed")]
+    deadline = options.deadline
+    return [] if deadline is None else [StopAt(lambda: deadline.left, deadline.sentence)]
 
 
 async def _tick(journal: Journal, state: RunState, sent: _Sent) -> None:
@@ -189,16 +208,17 @@ async def _tick(journal: Journal, state: RunState, sent: _Sent) -> None:
 
 
 class StopAt:
-    """Ends a run in good order after so many seconds."""
+    """Ends a run in good order when no seconds are ``left``, those included in which the machine slept."""
 
-    def __init__(self, seconds: float, why: str) -> None:
-        self._seconds = seconds
+    def __init__(self, left: Callable[[], float], why: str) -> None:
+        self._left = left
         self._why = why
 
     async def __call__(self, working: Working, *, task_status: TaskStatus[None]) -> None:
         """Wait beside a run."""
         task_status.started()
-        await anyio.sleep(self._seconds)
+        while (left := self._left()) > 0:  # noqa: ASYNC110 - no event tells that time has passed
+            await anyio.sleep(min(left, LOOKED_AT_SECONDS))
         working.state.stop(StopKind.DEADLINE, self._why)
 
 

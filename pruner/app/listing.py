@@ -9,7 +9,7 @@ from pruner.app.connections import Connections
 from pruner.app.options import ConnectionOptions
 from pruner.app.saying import Say
 from pruner.files import atomic_file
-from pruner.plan.inventory import check_registries, list_everything
+from pruner.plan.inventory import list_everything
 from pruner.plan.inventory_file import InventoryWriter, compressed
 
 
@@ -30,7 +30,7 @@ async def write_inventory(
             registries = list(await access.reader.registries())
         await connections.open(sorted(registries))
         readers = connections.readers()
-        places = await check_registries(readers)
+        places = await connections.check_registries()
         with atomic_file(path) as file, compressed(file, path) as stream:
             writer = InventoryWriter(stream, connections.facts(places), int(time.time() * 1000))
             await list_everything(readers, writer.take)

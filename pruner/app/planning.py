@@ -12,6 +12,7 @@ import msgspec
 from pruner import names
 from pruner.app.connections import Connections
 from pruner.app.options import ConnectionOptions, InUseOptions
+from pruner.app.places import with_limits, with_oci
 from pruner.app.proving import Proved, prove
 from pruner.app.saying import Say
 from pruner.errors import InputError
@@ -21,23 +22,24 @@ from pruner.plan.build import PlanBuilder, PlanRequest
 from pruner.plan.file import Plan, open_plan
 from pruner.plan.guards import Guards
 from pruner.plan.in_use import with_places
-from pruner.plan.inventory import ImageListing, Take, check_registries, list_images
+from pruner.plan.inventory import ImageListing, Take, list_images
 from pruner.plan.inventory_file import InventoryFile, replay
 from pruner.plan.records import RegistryFacts
 from pruner.plan.settings import settings_of
 from pruner.plan.true_bytes import TrueBytes
 from pruner.policy.explain import Explanation, explain_image
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.in_use import InUse, of_registry
-from pruner.policy.policy import PolicySet
-from pruner.policy.retention import RegistryPolicies
+from pruner.policy.policy import PolicySet, RegistrySettings
 from pruner.report.text import counted
+from pruner.tasks import in_thread_if_long
 
 
 def indexed(
-    policies: PolicySet, keep_at_least: int | None, facts: Mapping[str, RegistryFacts] | None = None
+    policies: PolicySet, keep_at_least: int | None, more: Mapping[str, RegistrySettings] | None = None
 ) -> dict[str, RegistryPolicies]:
-    """The policies of each registry, of which ``facts`` may say more than the policies do."""
-    described = {**policies.registries, **settings_of(facts or {})}
+    """The policies of each registry, of which somebody may know ``more`` than the policies say."""
+    described = {**policies.registries, **(more or {})}
     return {
         registry: RegistryPolicies(
             policies.in_registry(registry),
@@ -87,6 +89,12 @@ class Source:
             return self.now
         return int(time.time() * 1000) if self.inventory is None else self.inventory.header.listed_at
 
+    def registries(self, policies: PolicySet) -> dict[str, RegistrySettings]:
+        """What is known of the registries: by the inventory or the command line, and by the policies."""
+        if self.inventory is not None:
+            return settings_of(facts_of(self.inventory, policies))
+        return with_oci(self.connection, policies.registries)
+
 
 async def feed_images(
     source: Source, policies: PolicySet, index: Mapping[str, RegistryPolicies], take: Take, talk: Say
@@ -94,16 +102,21 @@ async def feed_images(
     """Give ``take`` every image that ``policies`` concern, and protect in ``index`` what is in use."""
     proved = source.prove(policies)
     if source.inventory is not None:
+        facts = facts_of(source.inventory, policies)
         if proved is not None:
-            protect(index, proved.in_use(facts_of(source.inventory, policies)))
+            protect(index, proved.in_use(facts))
         replay(source.inventory, index, take)
         return
     async with Connections(source.connection, policies.registries, talk) as connections:
         await connections.open(policies.registry_names)
-        places = await check_registries(connections.readers())
+        places = await connections.check_registries()
         if proved is not None:
             protect(index, proved.in_use(connections.facts(places), places.others))
-        await list_images(connections.readers(), index, take, connections.concurrency)
+        await list_images(connections.readers(), index, take, connections.concurrency_of)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 async def plan_live(
@@ -117,28 +130,29 @@ async def plan_live(
     true_bytes: bool = False,
 ) -> Planned:
     """List what ``policies`` concern, decide, and write a plan to ``path``, if asked with what is freed."""
-    now = int(time.time() * 1000)
+    now = _now_ms()
     proved = prove(policies, in_use or InUseOptions(), now)
     await connections.open(policies.registry_names)
     readers = connections.readers()
-    places = await check_registries(readers)
+    places = await connections.check_registries()
     facts = {
         name: msgspec.structs.replace(known, undo=any(item.undo for item in policies.in_registry(name)))
         for name, known in connections.facts(places).items()
     }
     used = proved.in_use(facts, places.others) if proved is not None else {}
-    index = indexed(policies, guards.keep_at_least, facts)
+    index = indexed(policies, guards.keep_at_least, settings_of(facts))
     protect(index, used)
-    request = PlanRequest(policies, facts, guards, now, now, proved.facts if proved is not None else None)
+    request = PlanRequest(policies, facts, guards, now, _now_ms, proved.facts if proved is not None else None)
     with atomic_file(path) as file, tempfile.TemporaryDirectory(prefix="pruner-") as folder:
         blobs = {registry: reader.blobs_of for registry, reader in readers.items()}
         counter = TrueBytes(Path(folder), blobs) if true_bytes else None
         builder = PlanBuilder(request, index, file, counter)
-        await list_images(readers, index, builder.take, connections.concurrency, all_facts=true_bytes)
+        at_once = connections.concurrency_of
+        await list_images(readers, index, builder.take_live, at_once, all_facts=true_bytes)
         footer = builder.finish()
     _say_in_use(proved, builder.in_use, talk)
     talk.detail(f"listed {footer.tags_listed:,} tags of {footer.images_listed:,} images")
-    return Planned(open_plan(path), used, proved)
+    return Planned(await in_thread_if_long(footer.entries, open_plan, path), used, proved)
 
 
 def _say_in_use(proved: Proved | None, tags: int, talk: Say | None) -> None:
@@ -149,13 +163,34 @@ def _say_in_use(proved: Proved | None, tags: int, talk: Say | None) -> None:
 
 
 def facts_of(inventory: InventoryFile, policies: PolicySet) -> dict[str, RegistryFacts]:
-    """What an inventory, and the policies, say of the registries that the policies act on."""
+    """What an inventory, and the policies, say of the registries that the policies act on.
+
+    InputError if a policy asks for more than an inventory has, and would decide otherwise than live.
+    """
     facts = {}
     for name in policies.registry_names:
         if name in inventory.header.registries:
-            own = policies.registries.get(name)
-            facts[name] = with_places(inventory.header.registries[name], own.also_pulled_from if own else ())
+            facts[name] = _as_policies_say(inventory.header.registries[name], policies, name)
     return facts
+
+
+def _as_policies_say(facts: RegistryFacts, policies: PolicySet, name: str) -> RegistryFacts:
+    """What an inventory says of a registry, and what only policies say: how it is to be treated."""
+    undo = any(item.undo for item in policies.in_registry(name))
+    own = policies.registries.get(name)
+    if own is None:
+        return msgspec.structs.replace(facts, undo=undo)
+    if own.graph and not facts.graph:
+        raise InputError(
+            f"{own.source}: 'graph: true' of registry '{name}' reads manifests, which the inventory does not "
+            f"have; leave one out"
+        )
+    facts = with_limits(with_places(facts, own.also_pulled_from), own)
+    if own.type != facts.type:
+        return msgspec.structs.replace(facts, undo=undo)
+    return msgspec.structs.replace(
+        facts, undo=undo, delete_by=own.delete_by, v2_url=own.v2_url, graph=own.graph
+    )
 
 
 def plan_offline(
@@ -166,11 +201,11 @@ def plan_offline(
     assert inventory is not None
     proved = source.prove(policies)
     facts = facts_of(inventory, policies)
-    index = indexed(policies, guards.keep_at_least, facts)
+    index = indexed(policies, guards.keep_at_least, settings_of(facts))
     if proved is not None:
         protect(index, proved.in_use(facts))
     listed_at, known = inventory.header.listed_at, proved.facts if proved is not None else None
-    request = PlanRequest(policies, facts, guards, listed_at, source.moment, known)
+    request = PlanRequest(policies, facts, guards, listed_at, lambda: source.moment, known)
     with atomic_file(path) as file:
         builder = PlanBuilder(request, index, file)
         replay(inventory, index, builder.take)
@@ -212,7 +247,8 @@ async def explain_tags(
 
     Decides as a plan would. InputError names what is not there.
     """
-    explainer = _Explainer(indexed(policies, keep_at_least), source.moment, targets, take)
+    index = indexed(policies, keep_at_least, source.registries(policies))
+    explainer = _Explainer(index, source.moment, targets, take)
     await feed_images(source, policies, explainer.index, explainer.image, talk)
     explainer.finish()
 

@@ -10,8 +10,10 @@ from typing import Final, NoReturn
 import click
 
 from pruner import __version__
+from pruner.cli.options import BEGAN
 from pruner.cli.streams import discard_output, prepare_streams
 from pruner.cli.talk import LOG_FORMATS, Talk
+from pruner.clock import running_clock
 from pruner.errors import ExitCode, PrunerError
 from pruner.names import printable, shown_path
 
@@ -72,6 +74,7 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool, log_format: str) -> None
 
     Shell completion: eval "$(_PRUNER_COMPLETE=bash_source pruner)" (or zsh_source, fish_source).
     """
+    ctx.meta[BEGAN] = running_clock()
     ctx.obj = Talk(quiet=quiet, verbose=verbose, as_json=log_format == "json")
 
 

@@ -13,9 +13,10 @@ import click
 
 from pruner.app.applying import ApplyOptions, Ended, ask, carry_out, check_again, check_grown, forget_unused
 from pruner.app.connections import Connections
-from pruner.app.executing import Helper, kept_registries
+from pruner.app.deadline import before
+from pruner.app.executing import Helper, kept_registries, locked
 from pruner.app.options import ConnectionOptions, ExecutionOptions, InUseOptions
-from pruner.app.planning import Source, make_plan, plan_live
+from pruner.app.planning import Planned, Source, make_plan, plan_live
 from pruner.cli.consoles import result_console
 from pruner.cli.options import split_connection, split_in_use
 from pruner.cli.previewing import show_preview
@@ -23,14 +24,15 @@ from pruner.cli.progress import ProgressHelper
 from pruner.cli.signals import SignalHelper
 from pruner.cli.talk import Talk
 from pruner.cli.watching import Watch
-from pruner.engine.runs import new_run, state_directory
+from pruner.engine.runs import RunDirectory, new_run, state_directory
 from pruner.errors import ExitCode, InputError, RefusedError
-from pruner.files import private_folder
+from pruner.files import append_text, private_folder
+from pruner.names import shown_path
 from pruner.plan.file import Plan
 from pruner.plan.guards import Guards
 from pruner.plan.inventory_file import InventoryFile
 from pruner.policy.policy import PolicySet
-from pruner.report.preview import markdown_lines
+from pruner.report.preview import count_going, markdown_lines
 from pruner.report.terminal import show_summary
 from pruner.report.text import counted
 from pruner.report.write import Report
@@ -99,8 +101,8 @@ def _ask(plan: Plan, options: RunOptions) -> None:
     show_preview(plan, options.form, all_tags=options.all_tags)
     if options.watch is not None:
         options.watch.planned(plan)
-    if plan.entries_left:
-        confirm(plan.entries_left, options.yes)
+    if going := count_going(plan):
+        confirm(going, options.yes)
 
 
 async def preview_only(
@@ -137,19 +139,31 @@ async def run_policies(policies: PolicySet, options: RunOptions, talk: Talk) -> 
     run = new_run(state, time.time())
     try:
         async with Connections(options.connection, policies.registries, talk, state=state) as connections:
-            plan, in_use, proved = await plan_live(
-                connections, policies, options.guards, run.plan, talk, in_use=options.in_use
-            )
-            # What is missing to keep manifests is better said before the question.
-            await connections.open_doors(kept_registries(plan, options.execution))
-            if plan.entries_left:
-                check_grown(plan, run, state, options.max_growth)
-            await ask(applying.consent, plan)
-            left = check_again(plan, proved, applying)
-            ended = await carry_out(connections, plan, run, applying, talk, in_use, left)
+            connections.resolve(policies.registry_names)
+            # Before anything is listed: lists shift while another run deletes.
+            with locked(connections, state, run):
+                plan, in_use, proved = await _planned(policies, connections, run, options, talk)
+                await ask(applying.consent, plan)
+                left = check_again(plan, proved, applying)
+                ended = await carry_out(connections, plan, run, applying, talk, in_use, left)
             return finish(ended, options, talk)
     finally:
         forget_unused(run)
+
+
+async def _planned(
+    policies: PolicySet, connections: Connections, run: RunDirectory, options: RunOptions, talk: Talk
+) -> Planned:
+    """The plan that is about to be asked about, and what it takes to carry it out."""
+    with before(options.execution.deadline):
+        planned = await plan_live(
+            connections, policies, options.guards, run.plan, talk, in_use=options.in_use
+        )
+        # What is missing to keep manifests is better said before the question.
+        await connections.open_doors(kept_registries(planned.plan, options.execution))
+    if planned.plan.entries_left:
+        check_grown(planned.plan, run, state_directory(options.state_dir), options.max_growth)
+    return planned
 
 
 def finish(ended: Ended, options: RunOptions, talk: Talk) -> ExitCode:
@@ -179,10 +193,10 @@ def append_step_summary(text: str, env: Mapping[str, str] = os.environ) -> None:
     if not path:
         raise InputError("--step-summary: GITHUB_STEP_SUMMARY is not set")
     try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+        append_text(Path(path), text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{shown_path(path)} cannot be written: {reason}") from None
 
 
 def confirm(count: int, yes: bool, verb: str = "delete", done: str = "deleted") -> None:

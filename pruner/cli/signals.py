@@ -9,7 +9,7 @@ import anyio.abc
 
 from pruner.app.executing import Working
 from pruner.cli.talk import Talk
-from pruner.model import StopKind
+from pruner.errors import StopKind
 
 _KINDS: Final = {
     signal.SIGINT: StopKind.INTERRUPTED,

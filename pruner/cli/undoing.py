@@ -11,15 +11,16 @@ import anyio
 import click
 import msgspec
 
-from pruner.app.applying import connect
+from pruner.app.applying import connect, what_of
 from pruner.app.connections import Connections
+from pruner.app.executing import locked, progress_of
 from pruner.app.options import ConnectionOptions
 from pruner.app.places import endpoint_asked_for
 from pruner.cli.consoles import result_console
 from pruner.cli.running import confirm
 from pruner.cli.signals import obey_signals
 from pruner.cli.talk import Talk
-from pruner.engine.lock import registry_locks, run_lock
+from pruner.engine.lock import run_lock
 from pruner.engine.manifest_store import ManifestStore
 from pruner.engine.runs import RunDirectory
 from pruner.engine.undo import Restored, Undoer, UndoOutcome
@@ -60,38 +61,38 @@ async def undo_run(run: RunDirectory, options: UndoOptions, talk: Talk) -> ExitC
         )
     plan = open_plan(run.plan, allow_edited=True)
     check_endpoint(plan.header.registries, endpoint_asked_for(options.connection))
-    items = list(_deleted(plan, run, options.only))
-    if not items:
-        what = " that --only names (as in 'registry/image:tag')" if options.only else ""
-        talk.say(f"Run {run.run_id} deleted nothing{what}: nothing to put back")
-        return ExitCode.DONE
-    talk.say(
-        f"Run {run.run_id}: {counted(len(items), 'tag')} to put back. That works until the registry collects "
-        f"what has lost its tag."
-    )
-    if not options.dry_run:
-        confirm(len(items), options.yes, "put back", "put back")
+    settings = settings_of(plan.header.registries)
     with ExitStack() as stack:
         store = ManifestStore.open(run.manifests)
         stack.callback(store.close)
-        async with Connections(
-            options.connection, settings_of(plan.header.registries), talk, state=options.state
-        ) as connections:
+        async with Connections(options.connection, settings, talk, state=options.state) as connections:
+            connections.resolve(sorted(plan.header.registries))
+            items = list(_deleted(plan, run, store, options.only))
+            if not items:
+                what = " that --only names (as in 'registry/image:tag')" if options.only else ""
+                talk.say(f"Run {run.run_id} deleted nothing{what}: nothing to put back ({what_of(plan)})")
+                return ExitCode.DONE
+            talk.say(
+                f"Run {run.run_id}: {counted(len(items), 'tag')} to put back ({what_of(plan)}). That works "
+                f"until the registry collects what has lost its tag."
+            )
+            if not options.dry_run:
+                confirm(len(items), options.yes, "put back", "put back")
+                stack.enter_context(locked(connections, options.state, run))
+                if not stack.enter_context(run_lock(run)):
+                    raise RefusedError(f"run {run.run_id} is being worked on; nothing was put back")
             await connect(connections, plan)
             kept = [name for name in sorted(plan.header.registries) if name in store.registries]
             doors = await connections.open_doors(kept)
             undoer = Undoer(doors, store, force=options.force, dry_run=options.dry_run)
-            if not options.dry_run:
-                scopes = connections.lock_scopes()
-                stack.enter_context(registry_locks(options.state, scopes, run.run_id))
-                if not stack.enter_context(run_lock(run)):
-                    raise RefusedError(f"run {run.run_id} is being worked on; nothing was put back")
             session = _Session(undoer, run, options)
-            return await session.work(items, connections.concurrency, talk)
+            most = max(map(connections.concurrency_of, plan.header.registries))
+            return await session.work(items, most, talk)
 
 
-def _deleted(plan: Plan, run: RunDirectory, only: tuple[str, ...]) -> Iterator[Item]:
-    """What a run deleted, or may have deleted, in the order of its plan."""
+def _deleted(plan: Plan, run: RunDirectory, store: ManifestStore, only: tuple[str, ...]) -> Iterator[Item]:
+    """What a run deleted, or may have deleted, in the order of its plan, by the manifests that it kept."""
+    progress_of(run, plan)
     gone = may_be_gone(run.journal)
     try:
         matches = compile_globs(only) if only else None
@@ -101,7 +102,7 @@ def _deleted(plan: Plan, run: RunDirectory, only: tuple[str, ...]) -> Iterator[I
         for entry in entries:
             wanted = matches is None or matches(str(entry.target))
             if wanted and entry.seq in gone and entry.digest is not None:
-                yield entry.target, entry.digest
+                yield entry.target, store.digest_of(entry.target) or entry.digest
 
 
 class _Session:

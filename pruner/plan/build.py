@@ -1,9 +1,11 @@
 """Inventory + policies -> plan: decides each image as it is listed and writes what goes. Cannot delete."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Final
+
+from anyio.lowlevel import checkpoint
 
 from pruner import __version__
 from pruner.model import Action, Decision, ReasonKind
@@ -22,22 +24,28 @@ from pruner.plan.records import (
     RegistryFacts,
 )
 from pruner.plan.true_bytes import TrueBytes
+from pruner.policy.image_policies import ImagePolicies, RegistryPolicies
 from pruner.policy.policy import PolicySet
-from pruner.policy.retention import ImagePolicies, RegistryPolicies, decide
+from pruner.policy.retention import decide
+from pruner.tasks import in_thread_if_long
+
+_ENTRIES_AT_ONCE: Final = 1_000
+"""So many take about ten milliseconds to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
     """What a plan is made from, besides the inventory.
 
-    ``listed_at`` and ``now``, the moment that ages are judged at, in epoch milliseconds.
+    ``listed_at`` is when the listing began, ``now`` gives the moment that ages are judged at: both in epoch
+    milliseconds.
     """
 
     policies: PolicySet
     registries: Mapping[str, RegistryFacts]
     guards: Guards
     listed_at: int
-    now: int
+    now: Callable[[], int]
     in_use: InUseFacts | None = None
 
     def header(self) -> Header:
@@ -50,7 +58,7 @@ class PlanRequest:
             policy_files=self.policies.files,
             registries=dict(sorted(self.registries.items())),
             listed_at=self.listed_at,
-            decided_at=self.now,
+            decided_at=self.now(),
             guards=self.guards.described(),
             in_use=self.in_use,
         )
@@ -75,10 +83,27 @@ class PlanBuilder:
         """How many tags stay because they are in use."""
 
     def take(self, listing: ImageListing) -> None:
-        """Decide one image and write what goes."""
+        """Decide one image and write what is deleted."""
+        policies = self._policies[listing.registry].of(listing.image)
+        for _ in self._write(listing, policies, decide(listing.tags or (), policies, self._now())):
+            pass
+
+    async def take_live(self, listing: ImageListing) -> None:
+        """As ``take``, while other things go on: a large image takes seconds.
+
+        Ages are judged at a moment after the last page of the image's list.
+        """
         policies = self._policies[listing.registry].of(listing.image)
         tags = listing.tags or ()
-        decisions = decide(tags, policies, self._now)
+        decisions = await in_thread_if_long(len(tags), decide, tags, policies, self._now())
+        for _ in self._write(listing, policies, decisions):
+            await checkpoint()
+
+    def _write(
+        self, listing: ImageListing, policies: ImagePolicies, decisions: Sequence[Decision]
+    ) -> Iterator[None]:
+        """Write one image; yields now and then, for others to go on."""
+        tags = listing.tags or ()
         self._writer.listed(len(tags))
         if self._true_bytes is not None:
             self._true_bytes.take(listing.registry, listing.image, decisions)
@@ -86,10 +111,9 @@ class PlanBuilder:
             self.in_use += sum(item.reasons[0].kind is ReasonKind.IN_USE for item in decisions)
         going = [decision for decision in decisions if decision.action is Action.DELETE]
         missing = _missing_targets(listing, policies)
-        for decision in decisions:
+        for decision in decisions if policies.targets else ():
             if decision.action is Action.KEEP and decision.tag.name in policies.targets:
-                target, reason = decision.tag.target, str(decision.reasons[0])
-                self._writer.kept(KeptTarget(target.registry, target.image, target.tag, reason))
+                self._writer.kept(_kept(decision, policies))
         if not going and not missing:
             return
         self._count(listing, going, policies)
@@ -109,8 +133,11 @@ class PlanBuilder:
             )
         )
         # Decisions come sorted by name, and of a million there is no room for all entries as well.
-        for entry in heapq.merge(map(_entry, going), missing, key=lambda entry: entry.tag):
+        entries = heapq.merge(map(_entry, going), missing, key=lambda entry: entry.tag)
+        for number, entry in enumerate(entries):
             self._writer.entry(entry)
+            if number % _ENTRIES_AT_ONCE == _ENTRIES_AT_ONCE - 1:
+                yield
 
     def _count(self, listing: ImageListing, going: Sequence[Decision], policies: ImagePolicies) -> None:
         self._guards.image(
@@ -127,6 +154,12 @@ class PlanBuilder:
         if self._true_bytes is not None:
             self._writer.freed(*self._true_bytes.finish())
         return self._writer.finish()
+
+
+def _kept(decision: Decision, policies: ImagePolicies) -> KeptTarget:
+    target, reason = decision.tag.target, str(decision.reasons[0])
+    item, _ = policies.targets[target.tag]
+    return KeptTarget(target.registry, target.image, target.tag, reason, item.policy)
 
 
 def _entry(decision: Decision) -> Entry:
@@ -146,6 +179,8 @@ def _entry(decision: Decision) -> Entry:
         tag.last_pulled,
         delete_shared=decision.delete_shared,
         orphan=tag.orphaned,
+        platforms=tag.platforms or None,
+        manifest=tag.manifest,
     )
 
 

@@ -156,6 +156,8 @@ class Plan:
         self.header = header
         self.footer = footer
         self.edits = edits
+        self.largest = 0
+        """The most deletions of one image, before any editing."""
         self.freed: FreedTotal | None = None
         """How many bytes nothing refers to any more afterwards, if that was counted."""
         self.freed_images: dict[tuple[str, str], int] = {}
@@ -276,6 +278,7 @@ class _Verifier:
         self.salt = b""
         self.removed: list[range] = []
         self.starts: dict[str, int] = {}
+        self.largest = 0
         self.place = 0
         self.last = 0
         self.image = ("", "")
@@ -310,6 +313,7 @@ class _Verifier:
                 f"--allow-edited if only deletions were removed"
             )
         plan = Plan(self.path, header, footer, edits, self.starts, self.digest.hexdigest())
+        plan.largest = self.largest
         # What was removed from a plan by hand would have to be counted anew.
         if not edits.altered:
             plan.freed, plan.freed_images = self.freed, self.freed_images
@@ -362,6 +366,7 @@ class _Verifier:
     def _image(self, record: ImageRecord) -> None:
         self.image = self._in_order(self.image, (record.registry, record.image))
         self.starts.setdefault(record.registry, self.place)
+        self.largest = max(self.largest, record.entries)
 
     def _in_order(self, before: T, here: T) -> T:
         if here <= before:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import anyio
@@ -10,8 +10,8 @@ import anyio
 from pruner import names
 from pruner.errors import UnreachableError
 from pruner.model import Tag
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.needs import want_of
-from pruner.policy.retention import RegistryPolicies
 from pruner.registry.base import TagReader, Want, want_everything
 from pruner.tasks import task_group
 
@@ -29,7 +29,7 @@ class ImageListing(NamedTuple):
     tags: Sequence[Tag] | None
 
 
-Take = Callable[[ImageListing], None]
+Take = Callable[[ImageListing], Awaitable[None] | None]
 """Receives one image after the other."""
 
 
@@ -67,15 +67,16 @@ async def list_images(
     readers: Mapping[str, TagReader],
     policies: Mapping[str, RegistryPolicies],
     take: Take,
-    at_once: int = LISTED_AT_ONCE,
+    at_once: Callable[[str], int] = lambda registry: LISTED_AT_ONCE,
     *,
     all_facts: bool = False,
 ) -> None:
     """Give ``take`` every image that a policy selects, sorted by registry and image.
 
     Images that only explicit targets name and that do not exist come with ``tags`` None. Any listing
-    that fails raises: an incomplete inventory decides nothing. ``at_once`` images of a reader are listed at
-    the same time, and all readers side by side. Facts that no policy asks for come only with ``all_facts``.
+    that fails raises: an incomplete inventory decides nothing. ``at_once`` says how many images of a registry
+    are listed at the same time; all readers are used side by side. Facts that no policy asks for come only
+    with ``all_facts``.
     """
     existing = await _images_of({registry: readers[registry] for registry in policies})
 
@@ -98,7 +99,9 @@ async def list_images(
 
 
 async def list_everything(
-    readers: Mapping[str, TagReader], take: Take, at_once: int = LISTED_AT_ONCE
+    readers: Mapping[str, TagReader],
+    take: Take,
+    at_once: Callable[[str], int] = lambda registry: LISTED_AT_ONCE,
 ) -> None:
     """Give ``take`` every image of each registry, sorted by registry and image."""
     existing = await _images_of(readers)
@@ -131,7 +134,7 @@ async def _images_of(readers: Mapping[str, TagReader]) -> dict[str, set[str]]:
 
 
 async def _list_in_order(
-    readers: Mapping[str, TagReader], jobs: Sequence[_Job], take: Take, at_once: int
+    readers: Mapping[str, TagReader], jobs: Sequence[_Job], take: Take, at_once: Callable[[str], int]
 ) -> None:
     """List images side by side, and hand them over in the order of ``jobs``."""
     order = _InOrder(take)
@@ -145,11 +148,11 @@ async def _list_in_order(
                 continue
             index, job = lane.popleft()
             # Nothing of a listing may stay in a local variable: it would be held while the next is read.
-            order.put(index, await _listed(readers[job.registry], job))
+            await order.put(index, await _listed(readers[job.registry], job))
 
     async with task_group() as group:
         for lane in lanes.values():
-            for _ in range(min(at_once, len(lane))):
+            for _ in range(min(at_once(lane[0][1].registry), len(lane))):
                 group.start_soon(work, lane)
 
 
@@ -167,6 +170,7 @@ class _InOrder:
         self._next = 0
         self._tags = 0
         self._moved = anyio.Event()
+        self._taking = anyio.Lock()
 
     async def has_to_wait(self, index: int) -> bool:
         """False if ``index`` may be listed now; otherwise True, after something has changed."""
@@ -175,13 +179,17 @@ class _InOrder:
         await self._moved.wait()
         return True
 
-    def put(self, index: int, listing: ImageListing) -> None:
+    async def put(self, index: int, listing: ImageListing) -> None:
         """A listing; it and those that waited for it are handed over if it is their turn."""
         self._listed[index] = listing
         self._tags += len(listing.tags or ())
-        while (ready := self._listed.pop(self._next, None)) is not None:
-            self._tags -= len(ready.tags or ())
-            self._take(ready)
-            self._next += 1
-        self._moved.set()
-        self._moved = anyio.Event()
+        del listing
+        async with self._taking:
+            while (ready := self._listed.pop(self._next, None)) is not None:
+                self._tags -= len(ready.tags or ())
+                taken = self._take(ready)
+                if taken is not None:
+                    await taken
+                self._next += 1
+                self._moved.set()
+                self._moved = anyio.Event()

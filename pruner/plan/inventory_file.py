@@ -21,7 +21,7 @@ from pruner.files import open_regular
 from pruner.model import Links, Tag, Target
 from pruner.plan.inventory import ImageListing, Take
 from pruner.plan.records import RegistryFacts
-from pruner.policy.retention import RegistryPolicies
+from pruner.policy.image_policies import RegistryPolicies
 
 FORMAT: Final = "ncr-pruner.inventory"
 VERSION: Final = 1
@@ -59,6 +59,7 @@ class _TagLine(msgspec.Struct, frozen=True, tag="tag", tag_field="type", omit_de
     last_pulled: int | None = None
     links: Links | None = None
     platforms: tuple[str, ...] | None = None
+    manifest: str | None = None
 
 
 class _Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="type"):
@@ -107,6 +108,7 @@ class InventoryWriter:
                     tag.last_pulled,
                     tag.links,
                     tag.platforms,
+                    tag.manifest,
                 )
                 for tag in tags
             ),
@@ -227,7 +229,7 @@ class InventoryFile:
         except InputError as error:
             raise InputError(f"{self._name}:{number}: {error}") from None
         times = line.created, line.updated, line.last_pulled
-        return Tag(target, line.digest, line.size, *times, line.links, line.platforms)
+        return Tag(target, line.digest, line.size, *times, line.links, line.platforms, line.manifest)
 
 
 def replay(inventory: InventoryFile, policies: Mapping[str, RegistryPolicies], take: Take) -> None:

@@ -93,7 +93,8 @@ class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_de
 
     ``missing`` marks an explicit target that was not there when the image was listed, ``delete_shared`` a
     policy that lets a digest go that kept tags share, ``orphan`` what goes because the image that it belongs
-    to is not there any more. ``check`` binds the line to its plan (in all records).
+    to is not there any more. ``platforms`` and ``manifest`` are those of the tag (``model.Tag``). ``check``
+    binds the line to its plan (in all records).
     """
 
     seq: int
@@ -111,6 +112,8 @@ class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_de
     missing: bool = False
     delete_shared: bool = False
     orphan: bool = False
+    platforms: tuple[str, ...] | None = None
+    manifest: str | None = None
     check: str = ""
 
     @property
@@ -120,12 +123,17 @@ class Entry(msgspec.Struct, frozen=True, tag="delete", tag_field="type", omit_de
 
 
 class KeptTarget(msgspec.Struct, frozen=True, tag="kept", tag_field="type"):
-    """An explicit target that stays all the same, and why."""
+    """An explicit target that is kept all the same, and why.
+
+    ``policy`` names it; plans of earlier versions of the program do not say so, and their checks cover what
+    they say.
+    """
 
     registry: str
     image: str
     tag: str
     reason: str
+    policy: str | msgspec.UnsetType = msgspec.UNSET
     check: str = ""
 
 

@@ -84,7 +84,7 @@ def _by_digest(decisions: Iterable[Decision]) -> dict[str | None, str | None]:
     """Each digest, and the policy by which it goes; None if any of its tags stays."""
     found: dict[str | None, str | None] = {}
     for decision in decisions:
-        digest = decision.tag.digest
+        digest = decision.tag.manifest or decision.tag.digest
         if decision.action is Action.KEEP:
             found[digest] = None
         else:

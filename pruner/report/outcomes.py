@@ -4,22 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec import UnsetType
+
+from pruner.engine.final_check import outcome_of
 from pruner.engine.journal import (
     NOT_FINAL,
     Claim,
     Done,
     End,
     Line,
+    Owner,
     RegistryStop,
     SeqSet,
     Start,
     Tick,
     read_journal,
 )
-from pruner.engine.recheck import outcome_of
-from pruner.model import Outcome, Status
+from pruner.model import Outcome, Status, Target
 from pruner.plan.file import Plan
-from pruner.plan.records import Entry
+from pruner.plan.records import Entry, KeptTarget
 
 MAX_TICKS = 2000
 CUT_OFF = "its DELETE was sent, and the run was cut off before an answer; resume the run to find out"
@@ -76,9 +79,11 @@ def read_outcomes(
 ) -> Iterator[Outcome]:
     """Every target of the plan exactly once: first those that ended, in that order, then the rest.
 
-    ``record`` is complete when the iterator is exhausted. Where sessions try again what failed, as those of
-    a shard do, what the journal says last holds.
+    Among the rest are explicit targets that the plan keeps. ``record`` is complete when the iterator is
+    exhausted. Where sessions try again what failed, as those of a shard do, what the journal says last holds.
+    JournalDamagedError for the journal of another run.
     """
+    owner = Owner(journal.parent.name, plan.sha256)
     done, claimed = SeqSet(), SeqSet()
     again = _tried_again(journal) if tries_failed_again else SeqSet()
     open_ended: dict[int, Outcome] = {}
@@ -93,12 +98,23 @@ def read_outcomes(
             claimed.add(line.seq)
             open_ended.pop(line.seq, None)
         else:
+            if isinstance(line, Start):
+                owner.check(line)
             record.take(line)
-    if done.count == plan.entries_left:
+    if done.count == plan.entries_left and not plan.footer.kept_targets:
         return
     for entry in plan.records():
         if isinstance(entry, Entry) and entry.seq not in done:
             yield _left_over(entry, open_ended.get(entry.seq), entry.seq in claimed, record)
+        elif isinstance(entry, KeptTarget):
+            yield kept_outcome(entry)
+
+
+def kept_outcome(record: KeptTarget) -> Outcome:
+    """A target that was asked for and is kept: what the plan says of it."""
+    policy = None if isinstance(record.policy, UnsetType) else record.policy
+    target = Target(record.registry, record.image, record.tag)
+    return Outcome(target, Status.KEPT, error=record.reason, cause="kept", policy=policy)
 
 
 def _tried_again(journal: Path) -> SeqSet:

@@ -43,8 +43,8 @@ def totals_text(plan: Plan) -> str:
     footer = plan.footer
     if plan.entries_left < footer.entries:
         return _part_text(plan)
-    missing = sum(1 for record in plan.records() if isinstance(record, Entry) and record.missing)
-    going = plan.entries_left - missing
+    going = count_going(plan)
+    missing = plan.entries_left - going
     parts = [
         f"{counted(going, 'tag')} of {counted(footer.images, 'image')} would go",
         f"{counted(footer.tags_listed - going, 'tag')} stay",
@@ -53,6 +53,11 @@ def totals_text(plan: Plan) -> str:
     if missing:
         parts.append(f"{counted(missing, 'target')} already gone")
     return f"{', '.join(parts)}. The tags that go refer to {size_text(footer.bytes)}."
+
+
+def count_going(plan: Plan) -> int:
+    """How many tags a plan deletes, without those that were not there when it was made."""
+    return sum(1 for record in plan.records() if isinstance(record, Entry) and not record.missing)
 
 
 def _part_text(plan: Plan) -> str:

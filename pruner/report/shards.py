@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pruner.engine.recheck import outcome_of
+from pruner.engine.final_check import outcome_of
 from pruner.engine.runs import RunDirectory
 from pruner.errors import InputError
 from pruner.model import Outcome, Status
 from pruner.plan.file import Plan, open_plan
-from pruner.plan.records import Entry
+from pruner.plan.records import Entry, KeptTarget
 from pruner.plan.shards import Shard, Sharding
-from pruner.report.outcomes import RunRecord, read_outcomes
+from pruner.report.outcomes import RunRecord, kept_outcome, read_outcomes
 from pruner.report.summary import StatusCounts, exit_code, run_state
 
 
@@ -98,8 +98,15 @@ class ShardRuns:
         sharding = Sharding(whole, self._of)
         numbers = {shard.number: f"shard {shard} is missing: nobody began it" for shard in self.missing}
         for entry in whole.records():
-            if isinstance(entry, Entry) and (why := numbers.get(sharding.of(entry.registry, entry.image))):
+            if not isinstance(entry, Entry | KeptTarget):
+                continue
+            why = numbers.get(sharding.of(entry.registry, entry.image))
+            if why is None:
+                continue
+            if isinstance(entry, Entry):
                 yield outcome_of(entry, Status.NOT_ATTEMPTED, why)
+            else:
+                yield kept_outcome(entry)
 
     def _merge(self, record: RunRecord) -> None:
         """What all of them say beside the outcomes. Their time lines stay with them."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pruner.errors import ExitCode
-from pruner.model import Outcome, Status, StopKind
+from pruner.errors import ExitCode, StopKind
+from pruner.model import Outcome, Status
 from pruner.plan.file import Plan
 from pruner.report.outcomes import RunRecord, read_outcomes
 
@@ -120,6 +120,7 @@ _STOP_CODES: Final = {
     StopKind.UNREACHABLE: ExitCode.UNREACHABLE,
     StopKind.RETRY_BUDGET: ExitCode.UNREACHABLE,
     StopKind.QUOTA: ExitCode.PARTIAL,
+    StopKind.NOT_READY: ExitCode.PARTIAL,
     StopKind.DEADLINE: ExitCode.PARTIAL,
     StopKind.DISK: ExitCode.PARTIAL,
     StopKind.INTERRUPTED: ExitCode.INTERRUPTED,

@@ -18,6 +18,7 @@ _SHOWN: Final = 30
 _STYLES: Final = {
     Status.DELETED: "green",
     Status.GONE: "green",
+    Status.KEPT: "yellow",
     Status.CHANGED: "yellow",
     Status.FAILED: "red",
     Status.UNKNOWN: "red",

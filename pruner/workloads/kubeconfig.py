@@ -4,6 +4,7 @@ Needs ``kubernetes-asyncio``. Its messages quote the kubeconfig file and what ex
 of it is shown: problems are named in sentences from this module.
 """
 
+import errno
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ import yaml
 
 from pruner import names
 from pruner.errors import InputError
+from pruner.files import check_regular
 from pruner.plain_names import is_plain_name
 
 MISSING_EXTRA: Final = "reading clusters needs kubernetes-asyncio: pip install 'ncr-pruner[kubernetes]'"
@@ -99,10 +101,25 @@ def _merged(kubeconfig: Path | None) -> Any:
     """The kubeconfig files as one, as the library merges them."""
     kube_config = library().config.kube_config
     paths = str(kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    for path in filter(None, paths.split(os.pathsep)):
+        _check_file(Path(path).expanduser())
     found = kube_config.KubeConfigMerger(paths).config
     if found is None:
         raise LoginError("there is no such file")
+    for user in found.value["users"]:
+        token = (user.value.get("user") or {}).get("tokenFile")
+        if isinstance(token, str):
+            _check_file(Path(user.path).parent / token)
     return found
+
+
+def _check_file(path: Path) -> None:
+    """LoginError for a pipe or a device, which the library would wait for."""
+    try:
+        check_regular(path)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise LoginError(error.strerror) from None
 
 
 async def login(cluster: Cluster) -> Any:

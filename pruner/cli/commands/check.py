@@ -29,8 +29,10 @@ def command(
     now: int | None,
 ) -> int:
     """Load everything; every error of every file is shown at once, then what is probably not meant."""
+    from pruner.app.places import foreign_hosts
+
     loaded = load_policies(policies)
-    warnings = list(loaded.warnings)
+    warnings = [*loaded.warnings, *foreign_hosts(loaded.registries)]
     if inventory is not None:
         warnings += _inventory_warnings(loaded, inventory, now)
     for policy in loaded.policies:

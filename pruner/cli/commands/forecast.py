@@ -42,7 +42,7 @@ def command(
     """Decide for each of the next days."""
     loaded = load_policies(policies)
     source = Source(split_connection(rest), inventory, now)
-    index = indexed(loaded, None)
+    index = indexed(loaded, None, source.registries(loaded))
     tags: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     moment = source.moment

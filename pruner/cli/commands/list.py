@@ -13,7 +13,6 @@ from pruner.cli.options import connection_options, split_connection
 from pruner.cli.talk import Talk, show
 from pruner.errors import InputError
 from pruner.model import Tag
-from pruner.plan.inventory import check_registries
 from pruner.policy.policy import RegistrySettings
 from pruner.report.columns import Column, column_lines, print_lines
 from pruner.report.text import date_text, size_text
@@ -52,7 +51,7 @@ async def _list(registry: str, image: str, form: str, options: ConnectionOptions
             _show_names(list(await access.reader.registries()), form)
             return 0
         access = (await connections.open([registry]))[registry]
-        await check_registries({registry: access.reader})
+        await connections.check_registries()
         if not image:
             _show_names(await access.reader.images(registry), form)
             return 0

@@ -12,6 +12,7 @@ from pruner.cli.options import duration_option, state_option
 from pruner.engine.lock import run_lock
 from pruner.engine.runs import RunDirectory, all_runs, state_directory
 from pruner.errors import PrunerError
+from pruner.names import printable
 from pruner.plan.file import open_plan
 from pruner.report.outcomes import RunRecord
 from pruner.report.summary import Summary, run_state, summarise
@@ -36,9 +37,8 @@ def command(ctx: click.Context, state_dir: str | None, form: str) -> int:
 
 def _row(run: RunDirectory) -> dict[str, Any]:
     try:
-        record, summary = summarise(
-            open_plan(run.plan, allow_edited=True), run.journal, tries_failed_again=run.tries_failed_again
-        )
+        plan = open_plan(run.plan, allow_edited=True)
+        record, summary = summarise(plan, run.journal, tries_failed_again=run.tries_failed_again)
     except PrunerError as error:
         return {"run": run.run_id, "state": "unreadable", "targets": 0, "counts": {}, "error": str(error)}
     counts = {status.value: count for status, count in sorted(summary.counts.items()) if count}
@@ -47,6 +47,8 @@ def _row(run: RunDirectory) -> dict[str, Any]:
         "state": _state(run, record, summary),
         "targets": summary.total,
         "counts": counts,
+        "registries": sorted(plan.header.registries),
+        "policies": list(plan.header.policy_files),
     }
 
 
@@ -60,9 +62,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
         click.echo("no runs")
     for row in rows:
         counts = ", ".join(f"{count:,} {name}" for name, count in row["counts"].items())
-        click.echo(
-            f"{row['run']}  {row['state']:11}  {counted(row['targets'], 'target')}: {counts or 'none'}"
-        )
+        where = ", ".join(printable(name, 60) for name in row.get("registries", ()))
+        said = f"{counted(row['targets'], 'target')}: {counts or 'none'}"
+        click.echo(f"{row['run']}  {row['state']:11}  {said}{f'  ({where})' if where else ''}")
 
 
 @command.command("prune", help="Remove old runs; those that are not complete stay unless --all.")
