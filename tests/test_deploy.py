@@ -18,8 +18,12 @@ from kustomization import containers, documents, pod_templates, render
 from test_readme import ROOT
 from test_watching import METRICS
 
+from pruner.app.options import ConnectionOptions
+from pruner.app.places import check_host
 from pruner.cli.main import COMMANDS
-from pruner.errors import ExitCode
+from pruner.errors import ExitCode, RefusedError
+from pruner.registry.ncr.endpoint import docker_registry_url, region_endpoint
+from pruner.registry.ncr.protocol import REGION_PREFIXES
 
 DEPLOY = ROOT / "deploy"
 KUSTOMIZE = DEPLOY / "kustomize"
@@ -478,6 +482,7 @@ def write_policy_test(there, deleted):
 def act(there, step="Run pruner", **given):
     """Run a step of the action as the runner does, and read the summary of the job."""
     inputs = {"COMMAND": "diff", "POLICIES": "policies", "ARGUMENTS": "", "INVENTORY": "", "STATE_DIR": ""}
+    inputs["PRUNER_ONLY_HOSTS"] = "127.0.0.1"
     script = there.folder.parent / "step.sh"
     script.write_text(STEPS[step]["run"])
     summary = there.folder.parent / "summary.md"
@@ -492,7 +497,7 @@ def act(there, step="Run pruner", **given):
 
 def test_the_steps_take_what_the_action_gives_them():
     assert STEPS["Run pruner"]["env"].keys() == {
-        *("COMMAND", "POLICIES", "INVENTORY", "STATE_DIR", "ARGUMENTS", "BASE")
+        *("COMMAND", "POLICIES", "INVENTORY", "STATE_DIR", "ARGUMENTS", "BASE", "PRUNER_ONLY_HOSTS")
     }
     given = " ".join(value for step in STEPS.values() for value in step["env"].values())
     assert set(re.findall(r"inputs\.([a-z-]+)", given)) == ACTION["inputs"].keys()
@@ -582,7 +587,8 @@ def test_the_action_installs_the_program(change):
 
 def gitlab(there, name, **more):
     """Run the script of a job as a runner does."""
-    variables = {**GITLAB["variables"], **GITLAB[name].get("variables", {}), **more}
+    variables = {**GITLAB["variables"], **GITLAB[name].get("variables", {})}
+    variables = {**variables, "PRUNER_ONLY_HOSTS": "127.0.0.1", **more}
     variables = {key: value.replace("$CI_PROJECT_DIR", str(there.folder)) for key, value in variables.items()}
     return run("sh", "-e", env={**there.env, **variables}, cwd=there.folder, input=script_of(name))
 
@@ -605,6 +611,47 @@ def test_the_scheduled_job_deletes_and_keeps_state_report_and_inventory(change):
     assert change.emulator.counters.deleted == 2
     for path in (".pruner-state/runs", "pruner-report/summary.md", "inventory.jsonl.gz"):
         assert (change.folder / path).exists()
+
+
+# Where keys may go
+
+
+def pinned():
+    """What each template says of the hosts that keys may go to."""
+    yield "action.yml", ACTION["inputs"]["only-hosts"]["default"]
+    yield "gitlab", GITLAB["variables"]["PRUNER_ONLY_HOSTS"]
+    for overlay in OVERLAYS:
+        for name, pod in pod_templates(render(overlay)).items():
+            for container in containers(pod):
+                if "envFrom" in container:
+                    [own] = [item for item in container["env"] if item["name"] == "PRUNER_ONLY_HOSTS"]
+                    yield f"{overlay.name}: {name}", own["value"]
+    [own] = [value for value in settings("pruner.service")["Environment"] if "ONLY_HOSTS" in value]
+    yield "pruner.service", own.strip('"').partition("=")[2]
+
+
+def test_every_template_sends_keys_to_ncr_only():
+    found = dict(pinned())
+    assert len(found) == 6
+    assert len(set(found.values())) == 1, found
+    options = ConnectionOptions(only_hosts=tuple(found["gitlab"].split()))
+    for region in REGION_PREFIXES:
+        check_host(region_endpoint(region).origin, options)
+        check_host(docker_registry_url(region, "acme"), options)
+    for origin in ("https://evil.example.com", "https://ncr.ntruss.com.example.com", "http://127.0.0.1:1"):
+        with pytest.raises(RefusedError):
+            check_host(origin, options)
+
+
+def test_a_policy_that_names_another_endpoint_gets_no_signature_from_the_action(change):
+    for command in ("plan", "run"):
+        done, _ = act(change, COMMAND=command, PRUNER_ONLY_HOSTS=ACTION["inputs"]["only-hosts"]["default"])
+        assert done.returncode == ExitCode.REFUSED
+        assert "127.0.0.1 is not one of the hosts" in done.stderr
+    asked = change.emulator.counters.requests
+    done = gitlab(change, "pruner-run", PRUNER_ONLY_HOSTS=GITLAB["variables"]["PRUNER_ONLY_HOSTS"])
+    assert done.returncode == ExitCode.REFUSED
+    assert change.emulator.counters.requests == asked
 
 
 HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
