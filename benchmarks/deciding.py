@@ -6,8 +6,9 @@ import time
 from benchmarks.harness import ROOT, Figure, Settings, compare, cores, pin, quartiles
 from pruner.emulator.generated import GeneratedTags
 from pruner.model import Action, Tag, Target
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.loader import load_policies
-from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.retention import decide
 
 IMAGES = 1000
 TAGS = 1000

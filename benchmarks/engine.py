@@ -56,7 +56,9 @@ class MemoryReader:
             for number in range(work.TAGS_PER_IMAGE)
         ]
 
-    async def has_tag(self, target: Target) -> bool:
+    always_reads_times = True
+
+    async def tag(self, target: Target) -> Tag | None:
         """Not asked for as long as the server answers."""
         raise NotImplementedError
 
@@ -117,7 +119,7 @@ class Job:
 
     async def run(self) -> None:
         """Carry the plan out."""
-        await self.executor.run([self.plan.images()], Progress())
+        await self.executor.run({work.REGISTRY: self.plan.images()}, Progress())
 
     async def finish(self) -> None:
         """Close everything; SystemExit unless every tag was deleted."""
@@ -135,7 +137,7 @@ async def prepare(folder: Path, port: int, count: int, workers: int, *, listing:
     access = _connect(port, workers, client, listing=listing)
     state = RunState([access.gate])
     journal = Journal(folder / "journal.jsonl")
-    settings = ExecutorSettings(workers=workers)
+    settings = ExecutorSettings(workers=lambda _: workers)
     executor = Executor({work.REGISTRY: access}, state, journal, settings, dice=Random(1))
     return Job(plan, executor, journal, state, client)
 

@@ -67,8 +67,7 @@ def _sign_barely() -> float:
 
 
 def _read() -> float:
-    now = work.UPDATED_MS + 1
-    return _microseconds(PAGES, lambda n: replies.read_tag_page(_PAGE, "bench", "team/app", now))
+    return _microseconds(PAGES, lambda n: replies.read_tag_page(_PAGE, "bench", "team/app"))
 
 
 def _load() -> float:
