@@ -26,7 +26,6 @@ LONGEST = 100_000
 """Bytes of a request; what is longer is started."""
 USED_LATER = (
     "anyio._backends._asyncio",
-    "filelock",
     "jinja2",
     "prometheus_client",
     "rich.console",

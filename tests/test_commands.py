@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,12 @@ def rewritten(plan, **header):
         writers.get(type(record), writer.kept)(record)
     writer.finish()
     plan.write_bytes(file.getvalue())
+
+
+def of_run(journal, run, sha256):
+    """Write into a journal that it is of this run, and of the plan with this SHA-256."""
+    text = re.sub(r'("run"):"[^"]*",("plan"):"[^"]*"', rf'\1:"{run}",\2:"{sha256}"', journal.read_text())
+    journal.write_text(text)
 
 
 def test_a_plan_is_applied_exactly(planned):
@@ -410,7 +417,12 @@ def test_another_account_does_not_take_everything_for_gone(killed):
 def test_resume_of_an_old_plan_is_refused_unless_it_may_be_so_old(killed):
     program, emulator, _ = killed
     before = emulator.counters.deleted
-    rewritten(all_runs(program.state)[0].plan, listed_at=int(time.time() * 1000) - 8 * DAY)
+    [run] = all_runs(program.state)
+    rewritten(run.plan, listed_at=int(time.time() * 1000) - 8 * DAY)
+    done = program("resume", *FAST)
+    assert done.returncode == 2
+    assert "is of another run" in done.stderr
+    of_run(run.journal, run.run_id, open_plan(run.plan).sha256)
     done = program("resume", *FAST)
     assert done.returncode == 3
     assert "the plan is 8 days old, --max-age allows 7 days" in done.stderr
@@ -505,9 +517,19 @@ def complete(program, state_of_one):
 
 def test_runs_are_listed_with_state_and_counts(complete):
     program, run = complete
-    assert program("runs").stdout == f"{run.run_id}  complete     5 targets: 1 changed, 4 deleted\n"
-    assert json.loads(program("runs", "--format", "json").stdout) == [
-        {"run": run.run_id, "state": "complete", "targets": 5, "counts": {"changed": 1, "deleted": 4}}
+    assert program("runs").stdout == (
+        f"{run.run_id}  complete     6 targets: 1 changed, 4 deleted, 1 kept  (acme)\n"
+    )
+    [listed] = json.loads(program("runs", "--format", "json").stdout)
+    assert [Path(path).name for path in listed.pop("policies")] == ["policy.yaml"]
+    assert [listed] == [
+        {
+            "run": run.run_id,
+            "state": "complete",
+            "registries": ["acme"],
+            "targets": 6,
+            "counts": {"changed": 1, "deleted": 4, "kept": 1},
+        }
     ]
 
 
@@ -533,6 +555,7 @@ def aged(run, stamp, journal=True):
     (path / "plan.jsonl").write_bytes(run.plan.read_bytes())
     if journal:
         (path / "journal.jsonl").write_bytes(run.journal.read_bytes())
+        of_run(path / "journal.jsonl", path.name, open_plan(run.plan).sha256)
     return path
 
 
@@ -568,7 +591,7 @@ def test_a_report_is_rendered_again(complete):
         done = program("report", "--format", form)
         assert done.returncode == 0, done.stderr
         assert done.stdout == (run.path / name).read_text()
-    assert "5 targets: 4 deleted, 1 changed" in program("report", run.run_id).stdout
+    assert "6 targets: 4 deleted, 1 kept, 1 changed" in program("report", run.run_id).stdout
 
 
 def test_the_forms_of_a_report_agree(complete):

@@ -1,5 +1,7 @@
 """Files that a user names: only regular files are read, and nothing waits for a pipe."""
 
+import asyncio
+import json
 import os
 import socket
 
@@ -7,7 +9,10 @@ import pytest
 
 from pruner.cli.commands.diff import _is_plan
 from pruner.cli.main import _run
-from pruner.errors import InputError
+from pruner.cli.running import append_step_summary
+from pruner.engine.hints import rate_hint
+from pruner.engine.journal import Journal, read_journal
+from pruner.errors import CredentialsError, InputError, PrunerError
 from pruner.files import atomic_file, open_regular, read_text
 from pruner.plan.file import open_plan
 from pruner.plan.in_use_file import InUseFile
@@ -17,6 +22,10 @@ from pruner.policy.loader import load_policies
 from pruner.policy.policy import PolicySet
 from pruner.policy.spool import TargetSpool
 from pruner.policy.testing import run_tests
+from pruner.registry.oci.location import parse_location
+from pruner.registry.oci.login import find_login
+from pruner.registry.tls import tls_context
+from pruner.workloads.kubeconfig import contexts_of
 
 
 def named_targets(path):
@@ -111,3 +120,41 @@ def test_the_emulator_does_not_wait_for_a_pipe(tmp_path, option, capsys):
     os.mkfifo(tmp_path / "f")
     assert _run(["emulator", "--port", "0", option, str(tmp_path / "f")]) == 2
     assert "it is a pipe" in capsys.readouterr().err
+
+
+def test_no_file_of_the_environment_is_waited_for(tmp_path):
+    pipe(tmp_path / "config.json")
+    with pytest.raises(CredentialsError, match="it is a pipe, not a file"):
+        asyncio.run(find_login(parse_location("https://a.example"), [], {"DOCKER_CONFIG": str(tmp_path)}))
+    for kubeconfig in (str(tmp_path / "config.json"), f"{tmp_path}/missing:{tmp_path}/config.json"):
+        with pytest.raises(InputError, match="it is a pipe, not a file"):
+            contexts_of(kubeconfig)
+    with pytest.raises(InputError, match="it is a pipe, not a file"):
+        tls_context(str(tmp_path / "config.json"))
+    for kind in (tmp_path / "config.json", "/dev/null"):
+        with pytest.raises(InputError, match="cannot be written"):
+            append_step_summary("x", {"GITHUB_STEP_SUMMARY": str(kind)})
+
+
+def test_the_summary_of_a_step_is_appended_to(tmp_path):
+    for text in ("a\n", "b\n"):
+        append_step_summary(text, {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")})
+    assert (tmp_path / "summary").read_text() == "a\nb\n"
+
+
+def test_a_token_file_that_is_a_pipe_is_not_waited_for(tmp_path):
+    pipe(tmp_path / "token")
+    user = {"name": "u", "user": {"tokenFile": "token"}}
+    (tmp_path / "kube").write_text(json.dumps({"clusters": [], "contexts": [], "users": [user]}))
+    with pytest.raises(InputError, match="it is a pipe, not a file"):
+        contexts_of(tmp_path / "kube")
+
+
+def test_no_file_of_the_state_directory_is_waited_for(tmp_path):
+    pipe(tmp_path / "rates.json")
+    assert rate_hint(tmp_path, "https://a", "key") is None
+    pipe(tmp_path / "journal.jsonl")
+    with pytest.raises(InputError, match="it is a pipe, not a file"):
+        list(read_journal(tmp_path / "journal.jsonl"))
+    with pytest.raises(PrunerError, match="it is a pipe, not a file"):
+        Journal(tmp_path / "journal.jsonl")

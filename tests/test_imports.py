@@ -18,10 +18,11 @@ from test_readme import assert_shows, sessions
 
 from pruner.errors import InputError
 from pruner.model import Action, Tag, Target
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.imports import IMPORTERS
 from pruner.policy.imports.draft import Draft
 from pruner.policy.loader import load_policies
-from pruner.policy.retention import RegistryPolicies, decide
+from pruner.policy.retention import decide
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000

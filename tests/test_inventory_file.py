@@ -20,8 +20,8 @@ from pruner.plan import inventory_file
 from pruner.plan.inventory import ImageListing, list_everything, list_images
 from pruner.plan.inventory_file import InventoryFile, InventoryWriter, compressed, replay
 from pruner.plan.records import RegistryFacts
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.loader import load_policies
-from pruner.policy.retention import RegistryPolicies
 
 NOW = 1_790_000_000_000
 REGISTRIES = {"acme": RegistryFacts("https://a", "KR"), "beta": RegistryFacts("https://a")}
@@ -322,6 +322,31 @@ def test_saving_what_is_served_from_a_saved_inventory_saves_the_same(program, em
         for file in map(InventoryFile, (first, second))
     )
     assert one == two
+
+
+def test_a_policy_that_asks_for_manifests_is_refused_on_an_inventory_without(program, emulated, tmp_path):
+    program = program.at(emulated())
+    assert program("inventory", "acme", "-o", tmp_path / "i.jsonl").returncode == 0
+    policy = tmp_path / "p.yaml"
+    text = policy_text(delete="[{tags: ['*'], older_than: 30d}]")
+    policy.write_text(text.replace("policies:", "registries:\n  acme: {graph: true}\npolicies:"))
+    for command in (["plan"], ["explain", "--all"], ["forecast"]):
+        done = program(*command, policy, "--inventory", tmp_path / "i.jsonl", PRUNER_ENDPOINT="")
+        assert done.returncode == 2, done.stdout
+        assert "'graph: true' of registry 'acme' reads manifests, which the inventory does not have" in (
+            done.stderr
+        )
+
+
+def test_hosts_that_are_not_of_ncr_are_warned_of(program, tmp_path):
+    policy = tmp_path / "p.yaml"
+    other = "registries:\n  acme: {endpoint: 'https://a.example/x', v2_url: 'https://b.example'}\npolicies:"
+    policy.write_text(policy_text().replace("policies:", other))
+    done = program("check", policy)
+    assert done.returncode == 0
+    assert "requests of registry 'acme' go to https://a.example/x, which is not NCR" in done.stderr
+    assert "v2_url of registry 'acme' is not a host of NCR" in done.stderr
+    assert program("check", policy, "--strict").returncode == 1
 
 
 def test_a_policy_decides_alike_on_an_inventory_and_live(program, emulated, tmp_path):

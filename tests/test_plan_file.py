@@ -18,8 +18,8 @@ from pruner.plan.file import PlanError, PlanWriter, _signed, edits_text, open_pl
 from pruner.plan.guards import Guards
 from pruner.plan.inventory import ImageListing
 from pruner.plan.records import FORMAT, VERSION, Entry, Footer, Header, ImageRecord, KeptTarget, RegistryFacts
+from pruner.policy.image_policies import RegistryPolicies
 from pruner.policy.loader import load_policies
-from pruner.policy.retention import RegistryPolicies
 
 DAY = 86_400_000
 NOW = 20_000 * DAY
@@ -385,7 +385,7 @@ def built(listings, *items, guards=None):
     """The records of the plan that listings and policies make, and its bytes."""
     content = json.dumps({"version": 1, "policies": list(items)}).encode()
     policies = load_policies(["-"], io.BytesIO(content))
-    request = PlanRequest(policies, HEADER.registries, guards or Guards(), listed_at=NOW - 1, now=NOW)
+    request = PlanRequest(policies, HEADER.registries, guards or Guards(), listed_at=NOW - 1, now=lambda: NOW)
     file = io.BytesIO()
     builder = PlanBuilder(request, {"acme": RegistryPolicies(policies.policies)}, file)
     for listing in listings:

@@ -68,6 +68,42 @@ ROWS = {
     38: ("TLS: unknown authority, wrong name, expired", "refused, exit code 5"),
     39: ("a proxy of the environment, unreachable or rewriting `%2F`", "clear error"),
     40: ("200,000 targets with faults of every kind", "flat memory, no leaked descriptors"),
+    41: (
+        "a list cut without an error: several `Link` lines, one that cannot be read, a page elsewhere",
+        "all pages, or an error; never a short list",
+    ),
+    42: (
+        "one 404 of a list, of referrers, of a manifest, against what was seen before",
+        "asked again and compared; never `nothing there`",
+    ),
+    43: (
+        "a policy, file or object that is skipped: dangling link, sub-folder, other suffix, items remaining",
+        "read, or an error that names it",
+    ),
+    44: (
+        "times after now, absurd times, one unknown platform of several, a clock that is off",
+        "the newest possible, or unknown for the whole; the run is refused",
+    ),
+    45: (
+        "a tag pushed again between two attempts, between check and DELETE, before the PUT of an undo",
+        "compared again right before each request, within 30 s",
+    ),
+    46: ("one registry under two names, keys, spellings, kinds", "one lock, or refused"),
+    47: (
+        "a secret sent or shown: policies that name hosts, `.netrc`, proxies, redirects, echoes",
+        "never",
+    ),
+    48: (
+        "a refused DELETE, a 202 that does nothing, targets that are kept",
+        "reports say what was confirmed, and add up",
+    ),
+    49: (
+        "aliases, long references, indexes that name one child often, endless lists, thousands of rules",
+        "bounded in time and memory",
+    ),
+    50: ("file names and texts of servers in terminals and CI logs", "printable, never a command"),
+    51: ("a digest in use that no list shows (an index)", "every tag of that image stays"),
+    52: ("409 `ResourceNotReady`, 424", "the registry waits as a whole and tries again"),
 }
 
 ELSEWHERE = {
@@ -131,6 +167,69 @@ ELSEWHERE = {
     ],
     38: ["test_ncr_client.py::test_a_certificate_that_cannot_be_trusted"],
     40: ["test_soak.py::test_two_hundred_thousand_targets_take_hardly_more_memory_than_a_thousand"],
+    41: [
+        "test_oci_parts.py::test_next_pages",
+        "test_cluster_lists.py::test_a_list_of_which_objects_remain_is_not_whole",
+        "test_oci_parts.py::test_a_header_that_cannot_be_read_whole_is_an_error",
+    ],
+    42: [
+        "test_oci_client.py::test_one_404_of_a_manifest_is_asked_for_again",
+        "test_oci_client.py::test_a_404_that_does_not_say_there_are_no_referrers_is_an_error",
+    ],
+    43: [
+        "test_folders.py::test_a_dangling_link_is_an_error",
+        "test_folders.py::test_a_sub_folder_with_policies_is_an_error",
+        "test_folders.py::test_the_suffix_may_have_capitals",
+        "test_foreign_references.py::test_a_line_without_a_tag_protects_every_tag",
+    ],
+    44: [
+        "test_clock.py::test_five_minutes_beside_the_time_of_a_request_are_too_much",
+        "test_retention.py::test_a_time_after_now_is_the_newest_possible",
+        "test_oci_client.py::test_an_index_with_a_platform_of_unknown_age_is_of_unknown_age",
+        "test_protecting.py::test_with_any_later_listing_the_final_check_only_ever_deletes_less",
+    ],
+    45: [
+        "test_executor.py::test_a_tag_that_was_pushed_again_after_a_failed_delete_stays",
+        "test_executor.py::test_at_one_request_a_second_no_delete_is_sent_long_after_its_check",
+        "test_executor.py::test_a_tag_that_was_pushed_again_while_the_machine_slept_stays",
+        "test_protecting.py::test_a_plan_compared_with_the_listing_that_it_was_made_from_changes_nothing",
+    ],
+    46: [
+        "test_identity.py::test_spellings_of_one_server",
+        "test_identity.py::test_two_runs_on_one_registry_exclude_each_other",
+        "test_identity.py::test_two_names_for_one_registry_are_refused",
+    ],
+    47: [
+        "test_cluster_lists.py::test_a_redirect_is_refused_and_not_followed",
+        "test_cluster_secrets.py::test_what_the_api_repeats_of_the_login_is_not_shown",
+        "test_text.py::test_a_message_that_repeats_a_secret_in_any_form_is_not_shown",
+        "test_bounds_of_a_run.py::test_only_hosts_that_the_operator_names_get_a_signature",
+        "test_watching.py::test_no_login_of_the_netrc_file_is_sent",
+        "test_watching.py::test_no_notification_follows_a_redirect",
+        "test_oci_parts.py::test_a_token_server_on_loopback_is_for_registries_on_loopback",
+    ],
+    48: [
+        "test_executor.py::test_what_was_accepted_and_stays_has_failed_with_the_reason",
+        "test_executor.py::test_what_somebody_else_deletes_after_a_refused_delete_is_gone",
+        "test_bounds_of_a_run.py::test_a_target_that_is_kept_is_in_every_form_of_the_report_and_counts",
+        "test_bounds_of_a_run.py::test_resume_refuses_the_journal_of_another_run",
+    ],
+    49: [
+        "test_foreign_references.py::test_aliases_of_aliases_are_looked_at_once",
+        "test_lint.py::test_thousands_of_rules_are_looked_at_in_time_that_grows_with_their_number",
+        "test_paging.py::test_a_list_that_does_not_end_is_not_read_to_its_end",
+        "test_foreign_references.py::test_a_pipe_is_refused_without_waiting",
+    ],
+    50: [
+        "test_folders.py::test_names_of_files_are_shown_escaped",
+        "test_foreign_text.py::test_no_message_is_a_command",
+        "test_foreign_text.py::test_without_a_terminal_no_line_is_broken",
+    ],
+    51: ["test_in_use.py::test_where_platforms_are_not_known_what_may_be_in_use_stays"],
+    52: [
+        "test_executor.py::test_a_registry_that_is_not_ready_is_waited_for_as_a_whole",
+        "test_executor.py::test_a_registry_that_does_not_become_ready_ends_the_run_in_good_order",
+    ],
 }
 
 NOT_COVERED: dict[int, str] = {}

@@ -243,7 +243,7 @@ def wrong_bytes(request):
 
 
 BAD = {
-    "HTML": (html, 5, "is not a registry: it answers /v2/ with HTTP 200, text/html"),
+    "HTML": (html, 5, "is not a registry: it answers /v2/ with HTTP 200 and a page of HTML"),
     "a link elsewhere": (
         foreign_link,
         3,
@@ -270,7 +270,7 @@ def test_a_token_server_that_is_down_is_one_sentence(lab, server, closed_port):
     server.auth, server.realm = "bearer", f"http://127.0.0.1:{closed_port}/token"
     done = lab("run", "policy.yaml", "--yes", *FAST, timeout=120)
     assert done.returncode == 5
-    assert f"the token server {server.realm}" in done.stderr
+    assert f"the token server http://127.0.0.1:{closed_port}:" in done.stderr
     assert "Traceback" not in done.stderr
     assert not server.deleted
 
@@ -317,7 +317,7 @@ def test_two_names_for_the_same_images_are_refused(lab, server, second):
     (lab.folder / "policy.yaml").write_text(text + hold)
     done = lab("run", "policy.yaml", "--yes")
     assert done.returncode == 2
-    assert "have images in common; call them by one name" in done.stderr
+    assert "images in common; call them by one name" in done.stderr
     assert not server.deleted
 
 
@@ -497,7 +497,7 @@ def test_ncr_is_asked_what_hangs_together(program, emulated, server):
     program.env.pop("PRUNER_ENDPOINT", None)
     done = program("explain", "policy.yaml", "--all")
     assert f"part stays: {part['digest'][:19]} is part of 'release', which is kept" in done.stdout
-    assert "sbom goes: attached to 'old', which goes" in done.stdout
+    assert "sbom goes: attached to 'old', which is deleted" in done.stdout
     assert "lost goes: orphaned" in done.stdout
     assert program("plan", "policy.yaml", "-o", "plan.jsonl", "--true-bytes").returncode == 0
     done = program("apply", "plan.jsonl", "--yes", *FAST)
@@ -507,4 +507,4 @@ def test_ncr_is_asked_what_hangs_together(program, emulated, server):
     server.repository("web").manifests.pop(part["digest"])
     done = program("plan", "policy.yaml", PRUNER_CACHE_DIR=str(program.folder / "empty"))
     assert done.returncode == 3
-    assert "acme/web:part: its manifest cannot be read" in done.stderr
+    assert "acme/web:part: it is listed, and yet has no manifest" in done.stderr
