@@ -35,7 +35,7 @@ def test_the_wheel_is_small_and_holds_what_belongs_into_it(wheel):
     man = {name.rpartition("/")[2] for name in names if "/share/man/man1/" in name}
     assert man >= {"pruner.1", *(f"pruner-{name}.1" for name in COMMANDS)}
     assert {"pruner/py.typed", "pruner/policy.schema.json", "pruner/examples/ci-builds.yaml"} <= set(names)
-    assert wheel.stat().st_size < 450_000
+    assert wheel.stat().st_size < 550_000
 
 
 @pytest.mark.slow
