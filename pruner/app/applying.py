@@ -265,7 +265,7 @@ async def carry_out(
         why = "what is in use was read too long ago by now: read it again"
         helpers.append(StopAt(lambda: ends_at - running_clock(), why))
     await execute(connections, plan, run, options.execution, talk, in_use, helpers)
-    # A run that has ended is reported on, whoever loses patience.
+    # A cancelled caller must not cost the run its report.
     with anyio.CancelScope(shield=True):
         folder = _report_folder(run, options)
         ended = await in_thread_if_long(plan.entries_left, report_on, plan, run, folder)

@@ -384,7 +384,7 @@ class Connections:
         return {registry: access.reader for registry, access in self._access.items()}
 
     def lock_scopes(self) -> list[LockScope]:
-        """What everything that was resolved is, whoever logs in and however it is called."""
+        """The lock scopes of all registries that were resolved, independent of keys and of names."""
         return [
             scope
             for registry, place in self._places.items()

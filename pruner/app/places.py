@@ -222,7 +222,7 @@ def announce(place: Place, options: ConnectionOptions, talk: Say) -> None:
 
 
 def check_host(origin: str, options: ConnectionOptions) -> None:
-    """Raise RefusedError if the operator has not named the host that requests with a login would go to."""
+    """Raise RefusedError unless ``--only-host`` allows authenticated requests to the host of ``origin``."""
     host = urlsplit(origin).hostname or ""
     if options.only_hosts and not any(same_host(host, known) for known in options.only_hosts):
         raise RefusedError(

@@ -421,14 +421,18 @@ class Executor:
 
     def _accept(self, trial: _Trial) -> None:
         """The registry will delete the tag; whether it does is seen when its image is through."""
-        self._budget.succeeded()
-        self._refused_in_a_row.pop(trial.entry.registry, None)
-        if self._readiness.pauses:
-            self._readiness.ready(trial.entry.registry)
+        self._note_success(trial.entry.registry)
         outcome = self._outcome(trial, Status.DELETED, trial.status)
         trial.batch.accepted.append(Accepted(trial.entry, outcome))
         self._unconfirmed[id(trial.batch)] = trial.batch
         self._state.stats.accepted += 1
+
+    def _note_success(self, registry: str) -> None:
+        """Record that the registry takes deletions."""
+        self._budget.succeeded()
+        self._refused_in_a_row.pop(registry, None)
+        if self._readiness.pauses:
+            self._readiness.ready(registry)
 
     async def _confirm_if_through(self, batch: Batch) -> None:
         """See what became of the accepted deletions of an image that is through, or that has many of them."""
@@ -551,10 +555,7 @@ class Executor:
         self, trial: _Trial, status: Status, http_status: int | None = None, error: str | None = None
     ) -> None:
         if status in (Status.DELETED, Status.GONE):
-            self._budget.succeeded()
-            self._refused_in_a_row.pop(trial.entry.registry, None)
-            if self._readiness.pauses:
-                self._readiness.ready(trial.entry.registry)
+            self._note_success(trial.entry.registry)
         elif error is None:
             last = trial.last_error
             error = "the server reported success, but the tag is still there" if last is None else str(last)
